@@ -1,0 +1,47 @@
+/* Dispatch on CPU features (CPUID, and XGETBV for what the system saves), never on a model. */
+#include "dispatch.h"
+
+#define DECLARE(set) extern const hw_contraction_tiles hw_contraction_tiles_##set;
+#define TABLE(set) {.name = #set, .contraction = &hw_contraction_tiles_##set}
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+DECLARE(baseline)
+DECLARE(avx2)
+DECLARE(avx512)
+static const hw_tiles sets[] = {TABLE(baseline), TABLE(avx2), TABLE(avx512)};
+
+static unsigned long long saved_state(void) {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (unsigned long long)high << 32 | low;
+}
+
+int hw_set_supported(int set) {
+    unsigned a, b, c, d, leaf7 = 0;
+    if (set == 0) return 1;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (!(c & bit_OSXSAVE) || !(c & bit_AVX) || !(c & bit_FMA) || !(c & bit_F16C)) return 0;
+    unsigned long long saved = saved_state();
+    if (!__get_cpuid_count(7, 0, &a, &leaf7, &c, &d)) return 0;
+    if ((saved & 0x6) != 0x6 || !(leaf7 & bit_AVX2)) return 0; /* xmm, ymm */
+    if (set == 1) return 1;
+    unsigned wanted = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+    return (saved & 0xe6) == 0xe6 && (leaf7 & wanted) == wanted; /* and opmask, zmm */
+}
+
+#elif defined(__aarch64__)
+DECLARE(baseline)
+DECLARE(neon)
+static const hw_tiles sets[] = {TABLE(baseline), TABLE(neon)};
+int hw_set_supported(int set) { return set < hw_set_count(); } /* NEON is part of AArch64 */
+
+#else
+DECLARE(baseline)
+static const hw_tiles sets[] = {TABLE(baseline)};
+int hw_set_supported(int set) { return set < hw_set_count(); }
+#endif
+
+int hw_set_count(void) { return (int)(sizeof sets / sizeof sets[0]); }
+const hw_tiles *hw_set_tiles(int set) { return &sets[set]; }

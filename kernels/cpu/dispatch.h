@@ -1,0 +1,17 @@
+/* Which instruction sets this CPU runs, and the tables of tiles of the one in use. */
+#ifndef HALFWAVE_DISPATCH_H
+#define HALFWAVE_DISPATCH_H
+
+#include "tiles/contraction.h"
+
+typedef struct {
+    const char *name; /* baseline, avx2, avx512, neon */
+    const hw_contraction_tiles *contraction;
+} hw_tiles;
+
+/* The sets compiled in, best last; and whether this CPU and system can run one. */
+int hw_set_count(void);
+const hw_tiles *hw_set_tiles(int set);
+int hw_set_supported(int set);
+
+#endif

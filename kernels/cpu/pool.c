@@ -1,0 +1,245 @@
+/* A small pool: workers spin for some tens of microseconds after a job, then sleep.
+ *
+ * A job is a counter that caller and workers increment to draw the next task. A worker counts itself
+ * in before it looks whether the job is open, and the caller, having drawn the last task, closes the
+ * job and waits only for those who are in: a worker that wakes late costs nobody anything.
+ * fork() leaves the child without workers; it starts its own on first use. */
+#define _GNU_SOURCE
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#define PAUSE() _mm_pause()
+typedef unsigned int fp_environment;
+static fp_environment fp_default(void) {
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    return before;
+}
+static void fp_restore(fp_environment before) { _mm_setcsr(before); }
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+typedef uint64_t fp_environment;
+static fp_environment fp_default(void) {
+    uint64_t before, none = 0;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(none));
+    return before;
+}
+static void fp_restore(fp_environment before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+#else
+#include <fenv.h>
+#define PAUSE() sched_yield()
+typedef fenv_t fp_environment;
+static fp_environment fp_default(void) {
+    fenv_t before;
+    fegetenv(&before);
+    fesetenv(FE_DFL_ENV);
+    return before;
+}
+static void fp_restore(fp_environment before) { fesetenv(&before); }
+#endif
+
+#define SPINS 4000 /* about 50 µs of pauses before a worker sleeps */
+#define POLL_NS 50000000
+
+static struct {
+    hw_task task;
+    void *context;
+    int64_t count;
+    int threads;
+    _Alignas(64) atomic_int_fast64_t next;
+    _Alignas(64) atomic_int closed;
+    _Alignas(64) atomic_int inside;
+} job = {.closed = 1};
+
+static atomic_uint generation; /* one more with every job */
+static atomic_int sleepers, stop;
+static atomic_flag busy = ATOMIC_FLAG_INIT;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static int workers; /* running ones; changed only by who holds `busy` */
+static atomic_int num_threads;
+static int (*poll_caller)(void);
+static _Thread_local int inside_task;
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static void draw_tasks(int worker) {
+    int64_t last_poll = worker == 0 && poll_caller && !inside_task ? now_ns() : 0;
+    inside_task++;
+    for (;;) {
+        int64_t index = atomic_fetch_add_explicit(&job.next, 1, memory_order_relaxed);
+        if (index >= job.count || atomic_load_explicit(&stop, memory_order_relaxed)) break;
+        job.task(job.context, index, worker);
+        if (last_poll && index + 1 < job.count && now_ns() - last_poll > POLL_NS) {
+            last_poll = now_ns();
+            if (poll_caller()) atomic_store(&stop, 1);
+        }
+    }
+    inside_task--;
+}
+
+static void *work(void *id) {
+    int worker = (int)(intptr_t)id;
+    unsigned seen = 0;
+    fp_default();
+    for (;;) {
+        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) PAUSE();
+        if (atomic_load(&generation) == seen) {
+            pthread_mutex_lock(&mutex);
+            atomic_fetch_add(&sleepers, 1);
+            while (atomic_load(&generation) == seen) pthread_cond_wait(&wake, &mutex);
+            atomic_fetch_sub(&sleepers, 1);
+            pthread_mutex_unlock(&mutex);
+        }
+        seen = atomic_load(&generation);
+        atomic_fetch_add(&job.inside, 1);
+        if (!atomic_load(&job.closed) && worker < job.threads) draw_tasks(worker);
+        atomic_fetch_sub(&job.inside, 1);
+    }
+    return NULL;
+}
+
+static void start_workers(int wanted) {
+    while (workers < wanted) {
+        pthread_t thread;
+        pthread_attr_t attributes;
+        if (pthread_attr_init(&attributes)) return;
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        int failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)(workers + 1));
+        pthread_attr_destroy(&attributes);
+        if (failed) return; /* fewer threads, the same result */
+        workers++;
+    }
+}
+
+static void reset_in_child(void) {
+    workers = 0;
+    inside_task = 0;
+    atomic_store(&job.closed, 1);
+    atomic_store(&job.inside, 0);
+    atomic_store(&sleepers, 0);
+    atomic_flag_clear(&busy);
+    pthread_mutex_init(&mutex, NULL);
+    pthread_cond_init(&wake, NULL);
+}
+
+static int run_serial(hw_task task, void *context, int64_t count) {
+    int64_t last_poll = count > 1 && poll_caller && !inside_task ? now_ns() : 0;
+    int stopped = 0;
+    inside_task++;
+    for (int64_t index = 0; index < count && !stopped; index++) {
+        task(context, index, 0);
+        if (last_poll && index + 1 < count && now_ns() - last_poll > POLL_NS) {
+            last_poll = now_ns();
+            stopped = poll_caller();
+        }
+    }
+    inside_task--;
+    return stopped ? -1 : 0;
+}
+
+int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
+    if (threads > hw_get_num_threads()) threads = hw_get_num_threads();
+    if (threads > count) threads = (int)count;
+    fp_environment callers = fp_default();
+    int result = 0;
+    if (threads <= 1 || inside_task || atomic_flag_test_and_set(&busy)) {
+        result = run_serial(task, context, count);
+    } else {
+        static int registered;
+        if (!registered) {
+            pthread_atfork(NULL, NULL, reset_in_child);
+            registered = 1;
+        }
+        start_workers(threads - 1);
+        job.task = task;
+        job.context = context;
+        job.count = count;
+        job.threads = threads;
+        atomic_store(&job.next, 0);
+        atomic_store(&stop, 0);
+        atomic_store(&job.closed, 0);
+        atomic_fetch_add(&generation, 1);
+        if (atomic_load(&sleepers)) {
+            pthread_mutex_lock(&mutex);
+            pthread_cond_broadcast(&wake);
+            pthread_mutex_unlock(&mutex);
+        }
+        draw_tasks(0);
+        atomic_store(&job.closed, 1);
+        for (int spin = 0; atomic_load(&job.inside); spin++) {
+            if (spin < SPINS) PAUSE();
+            else sched_yield();
+        }
+        result = atomic_load(&stop) ? -1 : 0;
+        atomic_flag_clear(&busy);
+    }
+    fp_restore(callers);
+    return result;
+}
+
+void hw_set_poll(int (*poll)(void)) { poll_caller = poll; }
+
+int hw_get_num_threads(void) {
+    int threads = atomic_load_explicit(&num_threads, memory_order_relaxed);
+    if (threads) return threads;
+    cpu_set_t set;
+    threads = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    hw_set_num_threads(threads);
+    return atomic_load(&num_threads);
+}
+
+void hw_set_num_threads(int threads) {
+    if (threads < 1) threads = 1;
+    atomic_store(&num_threads, threads < HW_MAX_THREADS ? threads : HW_MAX_THREADS);
+}
+
+/* ---- workspace -------------------------------------------------------------------------------- */
+
+#define KEPT_AT_MOST (INT64_C(64) << 20)
+#define HUGE_PAGE (INT64_C(2) << 20)
+
+static void *kept;
+static int64_t kept_bytes;
+static atomic_flag kept_taken = ATOMIC_FLAG_INIT;
+
+static void *fresh(int64_t bytes) {
+    int64_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    if (bytes > INT64_MAX - alignment) return NULL;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc((size_t)alignment, (size_t)bytes);
+#ifdef MADV_HUGEPAGE
+    if (memory && bytes >= HUGE_PAGE) madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+void *hw_workspace_take(int64_t bytes) {
+    if (bytes < 1) bytes = 1;
+    if (bytes > KEPT_AT_MOST || atomic_flag_test_and_set(&kept_taken)) return fresh(bytes);
+    if (bytes > kept_bytes) {
+        free(kept);
+        kept = fresh(bytes);
+        kept_bytes = kept ? bytes : 0;
+    }
+    if (!kept) atomic_flag_clear(&kept_taken);
+    return kept;
+}
+
+void hw_workspace_give(void *memory) {
+    if (memory && memory == kept) atomic_flag_clear(&kept_taken);
+    else free(memory);
+}

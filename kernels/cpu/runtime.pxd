@@ -1,0 +1,50 @@
+"""What every family needs of the runtime: the pool, the tiles in use, and views of arrays."""
+from libc.stdint cimport int64_t
+
+cdef extern from "dispatch.h" nogil:
+    ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
+                                 int64_t row_stride, int flags, const float *row_bias,
+                                 const float *column_bias) noexcept nogil
+    ctypedef void (*hw_tile_f64)(int64_t k, const double *a, const double *b, double *c,
+                                 int64_t row_stride, int flags, const double *row_bias,
+                                 const double *column_bias) noexcept nogil
+    int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS
+    int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
+    ctypedef struct hw_contraction_tiles:
+        int rows, columns_f32, columns_f64
+        hw_tile_f32 f32[17]
+        hw_tile_f64 f64[17]
+        int tile_rows[17]
+    ctypedef struct hw_tiles:
+        const char *name
+        const hw_contraction_tiles *contraction
+
+cdef extern from "pool.h" nogil:
+    ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil
+
+# The tiles of the instruction set in use; the first call picks it.
+cdef const hw_tiles *tiles() except NULL
+
+# Runs task(context, i, worker) for every i < count; raises what a signal handler raised.
+cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) except -1 nogil
+
+# How many threads are worth starting for so many nanoseconds of serial work.
+cdef int worthwhile_threads(double nanoseconds) noexcept nogil
+
+# 64-byte aligned memory for packing; raises MemoryError.
+cdef void *workspace_take(int64_t bytes) except NULL nogil
+cdef void workspace_give(void *memory) noexcept nogil
+
+# An array's memory for the length of a call. strides are in elements.
+cdef struct View:
+    char *data
+    int ndim
+    int64_t size
+    int64_t itemsize
+    int64_t shape[16]
+    int64_t strides[16]
+
+cdef class Hold:
+    """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
+    cdef list buffers
+    cdef int view(self, object array, View *view, bint writable) except -1

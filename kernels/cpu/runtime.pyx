@@ -1,0 +1,163 @@
+"""The runtime behind every family: threads, instruction sets, views of arrays.
+
+One copy of the pool and of the tiles lives in this module; the other extension modules cimport it.
+"""
+import os
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+
+cdef extern from "pool.h" nogil:
+    int hw_parallel_for(hw_task task, void *context, int64_t count, int threads)
+    void hw_set_poll(int (*poll)() noexcept nogil)
+    int hw_get_num_threads()
+    void hw_set_num_threads(int threads)
+    void *hw_workspace_take(int64_t bytes)
+    void hw_workspace_give(void *memory)
+
+cdef extern from "dispatch.h" nogil:
+    int hw_set_count()
+    const hw_tiles *hw_set_tiles(int set)
+    int hw_set_supported(int set)
+
+# ---- threads --------------------------------------------------------------------------------------
+
+
+cdef int poll_signals() noexcept nogil:
+    with gil:
+        try:
+            PyErr_CheckSignals()
+            return 0
+        except BaseException as error:
+            global pending
+            pending = error
+            return -1
+
+cdef object pending = None
+hw_set_poll(poll_signals)
+
+
+cdef int raise_pending() except -1:
+    global pending
+    error, pending = pending, None
+    raise error if error is not None else KeyboardInterrupt()
+
+
+cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) except -1 nogil:
+    if hw_parallel_for(task, context, count, threads) != 0:
+        with gil:
+            raise_pending()
+    return 0
+
+
+cdef int worthwhile_threads(double nanoseconds) noexcept nogil:
+    # Handing work to another thread costs some microseconds: give each at least ten.
+    cdef double wanted = nanoseconds / 10_000
+    return 1 if wanted < 2 else (hw_get_num_threads() if wanted > 1024 else <int>wanted)
+
+
+cdef void *workspace_take(int64_t bytes) except NULL nogil:
+    cdef void *memory = hw_workspace_take(bytes)
+    if memory == NULL:
+        with gil:
+            raise MemoryError(f"no memory for a workspace of {bytes} bytes")
+    return memory
+
+
+cdef void workspace_give(void *memory) noexcept nogil:
+    hw_workspace_give(memory)
+
+
+def get_num_threads():
+    return hw_get_num_threads()
+
+
+def set_num_threads(int threads):
+    hw_set_num_threads(threads)
+
+
+def _threads_from_environment():
+    text = os.environ.get("HALFWAVE_NUM_THREADS")
+    if text is None:
+        return
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+        raise ValueError(f"HALFWAVE_NUM_THREADS must be a whole number from 1 to 256, not {text!r}")
+    hw_set_num_threads(int(text))
+
+_threads_from_environment()
+
+# ---- instruction sets -----------------------------------------------------------------------------
+
+cdef const hw_tiles *chosen = NULL
+
+
+def isa_names():
+    """Compiled-in instruction sets, slowest first."""
+    return [hw_set_tiles(i).name.decode() for i in range(hw_set_count())]
+
+
+def supported_isas():
+    """Those of them that this CPU and operating system can run."""
+    return [name for i, name in enumerate(isa_names()) if hw_set_supported(i)]
+
+
+def use_isa(str name, str parameter="name"):
+    """Compute with the instruction set `name` from here on, in every thread."""
+    global chosen
+    if name not in isa_names():
+        raise ValueError(f"{parameter} must be one of {', '.join(isa_names())}, not {name!r}")
+    if name not in supported_isas():
+        raise ValueError(
+            f"{parameter} asks for {name!r}, which this CPU cannot run; "
+            f"it runs {', '.join(supported_isas())}"
+        )
+    chosen = hw_set_tiles(isa_names().index(name))
+
+
+def isa():
+    """The instruction set in use: HALFWAVE_ISA, or the best that this CPU runs."""
+    if chosen == NULL:
+        forced = os.environ.get("HALFWAVE_ISA")
+        if forced is None:
+            use_isa(supported_isas().pop())
+        else:
+            use_isa(forced, "HALFWAVE_ISA")
+    return chosen.name.decode()
+
+
+cdef const hw_tiles *tiles() except NULL:
+    if chosen == NULL:
+        isa()
+    return chosen
+
+# ---- views ----------------------------------------------------------------------------------------
+
+
+cdef class Held:
+    cdef Py_buffer buffer
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.buffer)
+
+
+cdef class Hold:
+    def __cinit__(self):
+        self.buffers = []
+
+    cdef int view(self, object array, View *view, bint writable) except -1:
+        cdef Held held = Held()
+        cdef int i
+        PyObject_GetBuffer(array, &held.buffer, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.buffers.append(held)
+        if held.buffer.ndim > 16:
+            raise ValueError("arrays of more than 16 dimensions are not supported")
+        view.data = <char *>held.buffer.buf
+        view.ndim = held.buffer.ndim
+        view.itemsize = held.buffer.itemsize
+        view.size = 1
+        for i in range(view.ndim):
+            view.shape[i] = held.buffer.shape[i]
+            view.strides[i] = held.buffer.strides[i] // view.itemsize
+            view.size *= view.shape[i]
+        return 0

@@ -1,0 +1,205 @@
+"""The only code that checks arguments and knows devices, layouts and `out=`.
+
+Every public function calls it before any memory is touched, so a bad argument ends in a TypeError or
+ValueError that says which parameter it was, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def array(x: Any, name: str, *, ndim: int | None = None, dtype: np.dtype | None = None,
+          like: str = "the other arrays") -> np.ndarray:
+    """`x` as an aligned NumPy array of native float32 or float64, without a copy where it is one.
+
+    Takes NumPy arrays and whatever offers ``__dlpack__`` in CPU memory. Strides are kept.
+    """
+    if not isinstance(x, np.ndarray):
+        x = _from_elsewhere(x, name)
+    if x.dtype not in FLOATS:
+        raise TypeError(f"{name} must be float32 or float64 in native byte order, not {x.dtype!r}")
+    if dtype is not None and x.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype} as {like}, not {x.dtype}")
+    if ndim is not None and x.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, not {x.ndim} (shape {x.shape})")
+    if not x.flags.aligned or any(s % x.itemsize for s in x.strides):
+        x = x.copy()
+    return x
+
+
+def _from_elsewhere(x: Any, name: str) -> np.ndarray:
+    if hasattr(x, "__cuda_array_interface__"):
+        raise TypeError(f"{name} lies in GPU memory; halfwave computes on CPU arrays here")
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(
+            f"{name} must be a NumPy array or offer __dlpack__, not {type(x).__name__}"
+        )
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise TypeError(f"{name} cannot be read through DLPack: {error}") from error
+
+
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """`x` itself if its elements lie in C order without gaps, else such a copy."""
+    return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+
+
+def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[np.ndarray] = (), *,
+           name: str = "out", strided: bool = False,
+           ) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+    """Where to write a result, and the function to call afterwards, which returns what to return.
+
+    The first is C-contiguous (unless `strided`: then any aligned strides) and overlaps no input; where
+    the caller's `out` is not so, it is fresh memory that the second copies into `out`. An input that
+    *is* `out`, element for element, counts as no overlap only if the caller leaves it out of `inputs`.
+    """
+    if out is None:
+        fresh = np.empty(shape, dtype)
+        return fresh, lambda: fresh
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype} in native byte order, not {out.dtype!r}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, not {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    if _overlaps_itself(out):
+        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
+    regular = (out.flags.aligned and not any(s % out.itemsize for s in out.strides)) if strided \
+        else (out.flags.c_contiguous and out.flags.aligned)
+    if regular and not any(np.may_share_memory(out, x) for x in inputs):
+        return out, lambda: out
+    fresh = np.empty(shape, dtype)
+
+    def write_back() -> np.ndarray:
+        np.copyto(out, fresh)
+        return out
+
+    return fresh, write_back
+
+
+def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are the same elements in the same order."""
+    return (a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides
+            and a.dtype == b.dtype)
+
+
+def _overlaps_itself(x: np.ndarray) -> bool:
+    if x.size <= 1:
+        return False
+    reach = x.itemsize  # bytes spanned by the dimensions so far, shortest stride first
+    for stride, length in sorted((abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False
+
+
+def integer(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    """`value` as an int; bools and floats are refused."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, not {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, not {number}")
+    return number
+
+
+def number(value: Any, name: str) -> float:
+    """`value` as a finite Python float; bools and strings are refused."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+    if not np.isfinite(result):
+        raise ValueError(f"{name} must be finite, not {result}")
+    return result
+
+
+def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
+    """`value` if it is one of the strings `allowed`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, allowed))}, "
+                        f"not {type(value).__name__}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value
+
+
+def axis(value: Any, ndim: int, name: str = "axis") -> int:
+    """A dimension's index, counted from the end where negative."""
+    index = integer(value, name)
+    if not -ndim <= index < ndim:
+        raise ValueError(f"{name} must lie in [{-ndim}, {ndim}), not {index}")
+    return index % ndim
+
+
+def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
+    """A tuple of sizes, none negative, whose product fits 63 bits."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a tuple of integers, not {type(value).__name__}")
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = (value,)
+    sizes = tuple(integer(n, name, minimum=0) for n in sizes)
+    total = 1
+    for n in sizes:
+        total *= max(n, 1)
+    if total >= 2**60:
+        raise ValueError(f"{name} asks for too many elements: {sizes}")
+    return sizes
+
+
+def pair(value: Any, name: str, *, minimum: int = 1) -> tuple[int, int]:
+    """An int for both directions, or a pair (vertical, horizontal)."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{name} must be an integer or a pair, not {len(value)} values")
+        vertical, horizontal = value
+    else:
+        vertical = horizontal = value
+    return (integer(vertical, name, minimum=minimum, maximum=2**31 - 1),
+            integer(horizontal, name, minimum=minimum, maximum=2**31 - 1))
+
+
+def padding(value: Any, kernel: tuple[int, int], stride: tuple[int, int],
+            dilation: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) from an int, a pair, a pair of pairs, "valid" or "same".
+
+    "same" gives ceil(size / stride) outputs; an odd amount has the larger half at bottom and right.
+    """
+    if isinstance(value, str):
+        choice(value, "padding", ("valid", "same"))
+        if value == "valid":
+            return (0, 0, 0, 0)
+        ends: list[int] = []
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+            total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            ends += [total // 2, total - total // 2]
+        return (ends[0], ends[1], ends[2], ends[3])
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError('padding must be an integer, a pair, ((top, bottom), (left, right)), '
+                             f'"valid" or "same", not {len(value)} values')
+        top, bottom = pair(value[0], "padding", minimum=0)
+        left, right = pair(value[1], "padding", minimum=0)
+        return (top, bottom, left, right)
+    both = integer(value, "padding", minimum=0, maximum=2**31 - 1)
+    return (both, both, both, both)
