@@ -3,10 +3,12 @@
 #define HALFWAVE_DISPATCH_H
 
 #include "tiles/contraction.h"
+#include "tiles/random.h"
 
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_random_tiles *random;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */
