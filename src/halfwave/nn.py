@@ -217,6 +217,38 @@ class Tanh(Layer):
         return hw.tanh_backward(dy, self._y)
 
 
+class MaxPool2d(Layer):
+    """The maximum of each window: see `halfwave.max_pool2d`."""
+
+    def __init__(self, kernel: int, *, stride: int | None = None, name: str = "pool") -> None:
+        self.name = name
+        self.kernel = kernel
+        self.stride = stride or kernel
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self._shape = x.shape
+        y, self._indices = hw.max_pool2d(x, self.kernel, stride=self.stride, return_indices=True)
+        return y
+
+    def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
+        return hw.max_pool2d_backward(dy, self._indices, self._shape, self.kernel, stride=self.stride)
+
+
+class SpatialPyramidPool(Layer):
+    """Maxima over grids of l x l bins a level l, as a vector: see `halfwave.spatial_pyramid_pool`."""
+
+    def __init__(self, levels: Sequence[int], *, name: str = "spp") -> None:
+        self.name = name
+        self.levels = tuple(levels)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self._x = x
+        return hw.spatial_pyramid_pool(x, self.levels)
+
+    def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
+        return hw.spatial_pyramid_pool_backward(dy, self._x, self.levels)
+
+
 class Dropout(Layer):
     """Zeroes a share `rate` of the values in training and scales the others by 1 / (1 - rate).
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import ScalarFormatter
 
 from halfwave.study.report import write
 from halfwave.study.training import Figures
@@ -19,6 +19,9 @@ from halfwave.study.training import Figures
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 SCHEME = {"He": (BLUE, "o"), "Xavier": (ORANGE, "s")}
 SCHEME_LABEL = {"He": "He, ½ n Var[w] = 1", "Xavier": "Xavier, n Var[w] = 1"}
+STEPS = "training steps (128 images each)"
+ZERO_LABEL = {"relu": "ReLU, zero weights", "tanh": "tanh, zero weights",
+              "sigmoid": "sigmoid, zero weights", "relu, He": "ReLU, He (for comparison)"}
 KIND = {"relu": (GREY, "o", "ReLU"), "prelu": (BLUE, "s", "PReLU, a slope a channel"),
         "prelu_shared": (GREEN, "^", "PReLU, a slope a layer")}
 
@@ -50,6 +53,15 @@ def _curves(axes: Axes, curves: Figures, color: str, marker: str, label: str) ->
                           linewidth=0)
 
 
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
+
+
+def _layer_ticks(layers: int) -> list[int]:
+    return [1, *range(5, layers + 1, 5)] if layers > 10 else list(range(1, layers + 1))
+
+
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"mean of {count} seeds, band from best to worst"
 
@@ -74,10 +86,10 @@ def _depth_curves(curves: Figures, path: Path, data: str) -> str:
             _curves(axes, by_scheme[scheme], color, marker, SCHEME_LABEL[scheme])
         axes.axhline(90, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
         axes.set_title(f"{layers} fully connected layers", fontsize=11)
-        axes.set_xlabel("training steps (batches of images)")
+        axes.set_xlabel(STEPS)
     panels[0].set_ylim(0, 100)
     panels[0].set_ylabel("test error (%)")
-    panels[0].legend(loc="upper right", bbox_to_anchor=(1, 0.88), fontsize=9)
+    _legend_below(figure, panels[0])
     return _save(figure, path)
 
 
@@ -96,10 +108,10 @@ def _depth_signal(signal: Figures, path: Path) -> str:
         forward.set_title(f"{layers} layers", fontsize=11)
         backward.set_xlabel("layer (1 is nearest the image)")
         for axes in (forward, backward):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xticks(_layer_ticks(len(found["response_std"])))
     panels[0].set_ylabel("std of the responses\n(before ReLU, no unit)")
     panels[len(signal)].set_ylabel("std of ∂loss/∂response\n(an image's loss, in nats)")
-    panels[0].legend(loc="lower left", fontsize=9)
+    _legend_below(figure, panels[0])
     return _save(figure, path)
 
 
@@ -109,14 +121,14 @@ def _depth_ratio(ratio: Figures, path: Path) -> str:
                               f"{layers}-layer net at the start; mean of {len(first['seeds'])} seeds")
     index = np.arange(1, layers + 1)
     axes.semilogy(index, np.sqrt(2)**(layers - index), color=GREY, linestyle="--",
-                  label="theory: √2 to the power of the layers above")
+                  label="theory: √2 to the power of the number of layers above")
     axes.semilogy(index, ratio["by_layer"], color=BLUE, marker="o", markersize=4, linestyle="none",
                   label="measured: He's std of ∂loss/∂response over Xavier's")
     axes.annotate(f"layer 1: {first['mean']:,.0f} ± {first['std']:,.0f}\n"
-                  f"theory √2^{layers - 1} = {ratio['theory']:,.0f}", (1, first["mean"]),
+                  f"theory $\\sqrt{{2}}^{{\\,{layers - 1}}}$ = {ratio['theory']:,.0f}", (1, first["mean"]),
                   xytext=(40, -14), textcoords="offset points", fontsize=10,
                   arrowprops={"arrowstyle": "-", "color": GREY})
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xticks(_layer_ticks(layers))
     axes.set_xlabel("layer (1 is nearest the image)")
     axes.set_ylabel("gradient with He / with Xavier (no unit)")
     axes.legend(loc="lower left", fontsize=9)
@@ -159,7 +171,8 @@ def _histograms(start: Figures, quantity: str, title: str, path: Path) -> str:
                   fontsize=9)
     panels[0].set_xscale("log")
     panels[0].set_xlim(2.0**lowest, 2.0**highest)
-    panels[0].set_ylim(0, None)
+    panels[0].set_ylim(0, 1.35 * max(line.get_ydata().max() for axes in panels
+                                     for line in axes.get_lines()))
     for axes in panels[3:]:
         axes.set_xlabel("size |value|" + (" (nats a unit)" if quantity == "gradients"
                                           else " (no unit)"))
@@ -230,14 +243,13 @@ def _zero(zero: Figures, path: Path) -> str:
             axes.text(x, height * 1.3, f"{still}{different} of\n{units}", ha="center", va="bottom",
                       fontsize=9)
         axes.set_yscale("log")
-        axes.set_ylim(floor, 10.0**3.5 * max([*moved, floor]) ** 0.5 if not moved else max(moved) * 30)
+        axes.set_ylim(floor, 100 * max([*moved, floor]))
         axes.set_xticks(index)
-        axes.set_title(f"{label}, zero weights" if not label.endswith("He")
-                       else "relu, He (for comparison)", fontsize=11)
+        axes.set_title(ZERO_LABEL[label], fontsize=11)
         axes.set_xlabel("layer (1 is nearest the image)")
     panels[0].set_ylabel("largest change of a weight (no unit)")
-    figure.supxlabel("above each bar: how many of the layer's units have different weights",
-                     fontsize=9)
+    figure.supxlabel("above each bar: how many different weight vectors the layer's units have",
+                     fontsize=10)
     return _save(figure, path)
 
 
@@ -264,8 +276,10 @@ def _prelu_curves(curves: Figures, path: Path, data: str) -> str:
     left.set_ylabel("test error (%)")
     right.set_ylabel("training loss (nats an image)")
     for axes in (left, right):
-        axes.set_xlabel("training steps (batches of images)")
-    left.legend(loc="upper right", fontsize=9)
+        axes.set_xlabel(STEPS)
+    right.yaxis.set_major_formatter(ScalarFormatter())
+    right.yaxis.set_minor_formatter(ScalarFormatter())
+    _legend_below(figure, left)
     return _save(figure, path)
 
 
@@ -287,5 +301,5 @@ def _prelu_slopes(slopes: Figures, path: Path) -> str:
     axes.set_xticks(index, names)
     axes.set_xlabel("layer before the PReLU (small marks: every single slope, all seeds)")
     axes.set_ylabel("slope a for negative inputs (no unit)")
-    axes.legend(fontsize=9)
+    _legend_below(figure, axes)
     return _save(figure, path)
