@@ -33,7 +33,7 @@ cdef extern from "pool.h" nogil:
     ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil
 
 # The tiles of the instruction set in use; the first call picks it.
-cdef const hw_tiles *tiles() except NULL
+cdef const hw_tiles *tiles() except NULL nogil
 
 # Runs task(context, i, worker) for every i < count; raises what a signal handler raised.
 cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) except -1 nogil
