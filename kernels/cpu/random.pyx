@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from halfwave._cpu.runtime cimport (
-    Hold, HW_BLOCKS_SLACK, View, hw_draw, hw_random_tiles, parallel_for, tiles, worthwhile_threads,
+    Hold, View, hw_draw, hw_random_tiles, parallel_for, tiles, worthwhile_threads,
 )
 
 cdef extern from "common/distributions.h" nogil:
@@ -31,6 +31,11 @@ cdef extern from "common/distributions.h" nogil:
         double mean, std, lower, upper, below, above, q0, scale
         uint64_t centre, flip
 
+cdef extern from *:
+    """
+    _Static_assert(4 * HW_BLOCKS_SLACK + 4 + 64 / 4 <= 128, "the buffer's room");
+    """
+
 cdef extern from "common/philox.h" nogil:
     uint32_t hw_random_word(uint64_t seed, uint64_t stream, uint64_t index)
     ctypedef struct hw_philox_block:
@@ -41,6 +46,7 @@ cdef enum:
     PIECE = 1024  # elements; 8 KB of words at most
     CHUNK = 16 * PIECE
     ALIGNMENT = 64
+    BUFFER = 2 * PIECE + 128   # words: room for the blocks' slack, a partial block and the alignment
 
 cdef union Distribution:
     hw_uniform_f32 uniform_f32
@@ -67,7 +73,7 @@ cdef struct Job:
 
 cdef void fill_piece(const Job *job, int64_t element, int64_t step, int64_t count,
                      char *out) noexcept nogil:
-    cdef uint32_t memory[2 * PIECE + 4 * HW_BLOCKS_SLACK + 4 + ALIGNMENT // 4]
+    cdef uint32_t memory[BUFFER]
     cdef float variates[PIECE]
     cdef uint32_t *words = <uint32_t *>((<size_t>memory + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
     cdef int64_t first = element * job.words, wanted = count * job.words, i

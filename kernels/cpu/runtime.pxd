@@ -15,8 +15,6 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
-    enum:
-        HW_BLOCKS_SLACK
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
