@@ -1,1 +1,23 @@
-"""halfwave"""
+"""Rectifier-network passes and initializers with the same bits everywhere."""
+
+from ._plan import Plan, plan
+from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
+from .conv import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight
+from .matmul import matmul, matmul_backward, matmul_backward_bias
+
+__all__ = [
+    "Plan",
+    "conv2d",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "get_num_threads",
+    "matmul",
+    "matmul_backward",
+    "matmul_backward_bias",
+    "plan",
+    "set_num_threads",
+]
+
+register_with_threadpoolctl()
+del register_with_threadpoolctl
