@@ -1,1 +1,5 @@
 """halfwave"""
+
+from .activation import prelu, prelu_backward, relu, relu_backward
+
+__all__ = ["prelu", "prelu_backward", "relu", "relu_backward"]
