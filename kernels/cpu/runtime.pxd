@@ -1,5 +1,5 @@
 """What every family needs of the runtime: the pool, the tiles in use, and views of arrays."""
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
@@ -15,6 +15,10 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
+    int HW_BLOCKS_SLACK
+    ctypedef struct hw_random_tiles:
+        void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
+                       uint32_t *out) noexcept nogil
     ctypedef struct hw_chunk_source:
         const void *x
         const void *dy
@@ -41,12 +45,13 @@ cdef extern from "dispatch.h" nogil:
         const hw_contraction_tiles *contraction
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
+        const hw_random_tiles *random
 
 cdef extern from "pool.h" nogil:
     ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil
 
 # The tiles of the instruction set in use; the first call picks it.
-cdef const hw_tiles *tiles() except NULL
+cdef const hw_tiles *tiles() except NULL nogil
 
 # Runs task(context, i, worker) for every i < count; raises what a signal handler raised.
 cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) except -1 nogil

@@ -126,9 +126,10 @@ def isa():
     return chosen.name.decode()
 
 
-cdef const hw_tiles *tiles() except NULL:
+cdef const hw_tiles *tiles() except NULL nogil:
     if chosen == NULL:
-        isa()
+        with gil:
+            isa()
     return chosen
 
 # ---- views ----------------------------------------------------------------------------------------

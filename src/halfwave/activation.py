@@ -115,7 +115,7 @@ def prelu_backward(
     """Gradients of `prelu`, both in one pass over memory.
 
     ``dx = dy where x > 0, else alpha * dy``, and ``dalpha = sum of dy * x where x <= 0`` over all
-    positions of a channel, or over all of x where alpha is shared: He et al. 2015, equations 2 and 3.
+    positions of a channel, or over all of x where alpha is shared: He et al. 2015, equations 2, 3.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 /* Rectifiers, forward and backward: CONTRACT.md, section 7.
  *
- * Plain loops over contiguous memory with a select, which the compiler makes vectors of. Comparisons
- * with zero are false for NaN, and the branch they then take carries the NaN on. */
+ * Plain loops over contiguous memory with a select, which the compiler makes vectors of.
+ * Comparisons with zero are false for NaN, and the branch they then take carries the NaN on. */
 #include "activation.h"
 #include "vector.h"
 

@@ -8,7 +8,8 @@
 typedef void (*hw_map1_tile)(int64_t n, const void *x, void *y);
 typedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y);
 
-/* Elements [begin, end) of an array seen as (outer, channels, inner), each with its channel's slope. */
+/* Elements [begin, end) of an array seen as (outer, channels, inner), each with its channel's
+ * slope. */
 typedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
                               const void *alpha, const void *x, void *y);
 

@@ -58,15 +58,19 @@ TYPED(add_slope_terms)(const hw_chunk_source *source, TYPED(piece) p, REAL *lane
     REAL *dx = (REAL *)source->dx + p.offset;
     if (p.stride == 1 && p.width == 1) { /* one channel's elements, side by side */
         REAL a = *alpha;
-        if (p.first) TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 1);
-        else TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 0);
+        if (p.first)
+            TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 1);
+        else
+            TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 0);
         return;
     }
     for (int64_t row = 0; row < p.rows; row++) {
         int64_t i = row * p.stride;
         REAL *sums = lanes + row * p.width;
-        if (p.first) TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 1);
-        else TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 0);
+        if (p.first)
+            TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 1);
+        else
+            TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 0);
     }
 }
 

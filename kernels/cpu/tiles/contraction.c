@@ -3,7 +3,8 @@
  * Lanes span output columns. One step of the chain loads two vectors of b and multiplies them by
  * ROWS broadcast elements of a; the sums stay in registers (14×2 of 32 with AVX-512, 6×2 of 16 with
  * AVX2, 12×2 of 32 with NEON). They are named variables, made by the macros below: gcc spills an
- * array. Smaller tiles serve the last rows of a block; panels keep the full tile's stride. */
+ * array. c is fetched while the chain runs. Smaller tiles serve the last rows of a block; panels keep
+ * the full tile's stride. */
 #include "contraction.h"
 #include "vector.h"
 
@@ -27,6 +28,9 @@
 #define EACH_14(X) EACH_12(X) X(12) X(13)
 
 #define ZERO(i) VEC l##i = {0}, r##i = {0};
+#define FETCH(i)                                                                                   \
+    __builtin_prefetch(c + i * row_stride);                                                        \
+    __builtin_prefetch(c + i * row_stride + 2 * LANES - 1);
 #define STEP(i)                                                                                    \
     x = a[i] - (VEC){0};                                                                           \
     l##i = FMA(x, left, l##i);                                                                     \
@@ -53,6 +57,7 @@
                                      int64_t row_stride, int flags, const REAL *row_bias,          \
                                      const REAL *column_bias) {                                    \
         EACH_##rows(ZERO) VEC x, left, right;                                                      \
+        EACH_##rows(FETCH)                                                    \
         for (int64_t p = 0; p < k; p++, a += TILE_ROWS, b += 2 * LANES) {                          \
             left = LOAD(b);                                                                        \
             right = LOAD(b + LANES);                                                               \

@@ -49,8 +49,8 @@ TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t chann
             if (rows > inner - i) rows = inner - i;
             offset = (at / inner * channels + channel) * inner + i;
         }
-        TYPED(piece) piece = {offset,  rows, width, inner > 1 ? 1 : channels,
-                              channel, at - begin < HW_SUM_LANES};
+        TYPED(piece)
+        piece = {offset, rows, width, inner > 1 ? 1 : channels, channel, at - begin < HW_SUM_LANES};
         add(source, piece, lanes + lane * width);
         at += rows;
     }

@@ -1,8 +1,8 @@
 /* The tiles of reduction.c for one type: included with REAL and TYPED(name) defined. */
 #include "lanes.h"
 
-static inline __attribute__((always_inline)) void
-TYPED(add_terms)(const hw_chunk_source *source, TYPED(piece) p, REAL *lanes) {
+static inline __attribute__((always_inline)) void TYPED(add_terms)(const hw_chunk_source *source,
+                                                                   TYPED(piece) p, REAL *lanes) {
     const REAL *x = (const REAL *)source->x + p.offset;
     if (p.stride == p.width) { /* without gaps: one long row */
         p.width *= p.rows;

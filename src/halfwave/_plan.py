@@ -1,0 +1,223 @@
+"""Which algorithm serves a shape: a function of the shape alone, the same on every device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from . import _arrays
+
+SEGMENT = 512  # kernels/common/contraction.h and CONTRACT.md section 3 hold the same
+SUPER_SEGMENT = 16384
+
+ALGORITHMS = ("auto", "direct")
+LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an operation of one shape is computed.
+
+    Attributes
+    ----------
+    operation : str
+        The operation's public name.
+    algorithm : str
+        ``"direct"``: every output is one contraction, as CONTRACT.md section 3 orders it.
+    slices, rows, columns, contracted : int
+        Independent products (a batch, the groups), outputs of each, and terms of each output.
+        For ``conv2d_backward_input`` with a stride, the largest of its contractions.
+    segments, super_segments : int
+        How many chains of fused multiply-adds fold into an output, and in how many groups.
+    """
+
+    operation: str
+    algorithm: str
+    slices: int
+    rows: int
+    columns: int
+    contracted: int
+
+    @property
+    def segments(self) -> int:
+        return -(-self.contracted // SEGMENT)
+
+    @property
+    def super_segments(self) -> int:
+        return -(-self.contracted // SUPER_SEGMENT)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes of a convolution, checked; vertical before horizontal."""
+
+    batch: int
+    channels: int
+    size: tuple[int, int]
+    outputs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    pads: tuple[int, int, int, int]  # top, bottom, left, right
+    output_size: tuple[int, int]
+    layout: str
+
+    def x_shape(self) -> tuple[int, int, int, int]:
+        return order(self.layout, self.batch, self.channels, *self.size)
+
+    def y_shape(self) -> tuple[int, int, int, int]:
+        return order(self.layout, self.batch, self.outputs, *self.output_size)
+
+    def w_shape(self) -> tuple[int, int, int, int]:
+        return (self.outputs, self.channels // self.groups, *self.kernel)
+
+
+def order(layout: str, n: int, c: int, h: int, w: int) -> tuple[int, int, int, int]:
+    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+
+
+def geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    layout: Any,
+    x_name: str = "x",
+    w_name: str = "w",
+) -> Geometry:
+    """Check a convolution's shapes and options, and work out the rest."""
+    _arrays.choice(layout, "layout", LAYOUTS)
+    stride = _arrays.pair(stride, "stride")
+    dilation = _arrays.pair(dilation, "dilation")
+    groups = _arrays.integer(groups, "groups", minimum=1)
+    for shape, name in ((x_shape, x_name), (w_shape, w_name)):
+        if len(shape) != 4:
+            raise ValueError(f"{name} must have 4 dimensions, not {len(shape)} (shape {shape})")
+    batch, channels, height, width = (
+        x_shape if layout == "NCHW" else (x_shape[0], x_shape[3], x_shape[1], x_shape[2])
+    )
+    outputs, group_channels, *kernel = w_shape
+    if kernel[0] < 1 or kernel[1] < 1:
+        raise ValueError(f"{w_name} must have a kernel of at least 1 × 1, not {w_shape}")
+    if channels % groups or outputs % groups:
+        raise ValueError(
+            f"groups must divide the {channels} input and {outputs} output channels, not {groups}"
+        )
+    if group_channels != channels // groups:
+        raise ValueError(
+            f"{w_name} must have {channels // groups} input channels a group ({channels} of "
+            f"{x_name} in {groups} groups), not {group_channels} (shape {w_shape})"
+        )
+    size = (height, width)
+    pads = _arrays.padding(padding, (kernel[0], kernel[1]), stride, dilation, size)
+    output = []
+    for i, axis in enumerate(("height", "width")):
+        reach = (kernel[i] - 1) * dilation[i] + 1
+        padded = size[i] + pads[2 * i] + pads[2 * i + 1]
+        if padded < reach:
+            raise ValueError(
+                f"{w_name} spans {reach} in {axis} with its dilation, more than the {padded} "
+                f"of {x_name} with its padding"
+            )
+        output.append((padded - reach) // stride[i] + 1)
+    result = Geometry(
+        batch, channels, size, outputs, (kernel[0], kernel[1]), stride, dilation, groups, pads,
+        (output[0], output[1]), layout,
+    )  # fmt: skip
+    _arrays.shape(result.y_shape(), f"{x_name} and padding")
+    return result
+
+
+def algorithm(value: Any) -> str:
+    """The algorithm that serves, for the caller's choice."""
+    _arrays.choice(value, "algorithm", ALGORITHMS)
+    return "direct"
+
+
+def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
+    """How halfwave computes an operation of these shapes.
+
+    Parameters
+    ----------
+    operation : str
+        ``"matmul"``, ``"conv2d"``, ``"conv2d_backward_input"`` or ``"conv2d_backward_weight"``.
+    *shapes : tuple of int
+        Of ``a`` and ``b`` for a product, of ``x`` and ``w`` for every pass of a convolution.
+    **options
+        The convolution's stride, padding, dilation, groups, layout and algorithm.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the operation is unknown or the shapes and options do not fit it.
+
+    Examples
+    --------
+    >>> import halfwave as hw
+    >>> hw.plan("conv2d", (8, 64, 56, 56), (128, 64, 3, 3), padding=1).contracted
+    576
+    """
+    passes = ("conv2d", "conv2d_backward_input", "conv2d_backward_weight")
+    _arrays.choice(operation, "operation", ("matmul", *passes))
+    if len(shapes) != 2:
+        raise ValueError(f"shapes must be two, not {len(shapes)}")
+    first, second = (_arrays.shape(shape, "shapes") for shape in shapes)
+    if operation == "matmul":
+        if options:
+            raise TypeError(f"options of a matmul must be none, not {', '.join(options)}")
+        batch, rows, k, columns = matmul_sizes(first, second)
+        return Plan(operation, "direct", math.prod(batch), rows, columns, k)
+    unknown = options.keys() - {"stride", "padding", "dilation", "groups", "layout", "algorithm"}
+    if unknown:
+        raise TypeError(f"options has no {', '.join(sorted(unknown))}")
+    chosen = algorithm(options.pop("algorithm", "auto"))
+    defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "layout": "NCHW"}
+    g = geometry(first, second, **(defaults | options))
+    positions = g.batch * math.prod(g.output_size)
+    taps = math.prod(g.kernel)
+    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
+    if operation == "conv2d":
+        return Plan(operation, chosen, g.groups, outputs, positions, inputs * taps)
+    if operation == "conv2d_backward_weight":
+        return Plan(operation, chosen, g.groups, outputs, inputs * taps, positions)
+    columns, met = g.batch, 1
+    for size, kernel, s, d in zip(g.size, g.kernel, g.stride, g.dilation, strict=True):
+        columns *= -(-size // s)
+        met *= -(-kernel // (s // math.gcd(s, d)))
+    return Plan(operation, chosen, g.groups, inputs, columns, outputs * met)
+
+
+def matmul_sizes(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> tuple[tuple[int, ...], int, int, int]:
+    """(batch shape, m, k, n) by NumPy's rules; a vector is a matrix of one row or column."""
+    if not a or not b:
+        raise ValueError(f"{'b' if a else 'a'} must have at least one dimension")
+    rows, k = (1, a[0]) if len(a) == 1 else a[-2:]
+    kb, columns = (b[0], 1) if len(b) == 1 else b[-2:]
+    if k != kb:
+        raise ValueError(
+            f"b must have {k} rows, as many as a has columns, not {kb} (shapes {a} and {b})"
+        )
+    batch = _broadcast(a[:-2], b[:-2])
+    _arrays.shape((*batch, rows, columns), "a and b")
+    return batch, rows, k, columns
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    longer = max(len(a), len(b))
+    result = []
+    for m, n in zip((1,) * (longer - len(a)) + a, (1,) * (longer - len(b)) + b, strict=True):
+        if m != n and m != 1 and n != 1:
+            raise ValueError(f"b must have a batch that broadcasts with a's {a}, not {b}")
+        result.append(n if m == 1 else m)
+    return tuple(result)

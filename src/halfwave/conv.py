@@ -1,0 +1,268 @@
+"""2-D convolution, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _plan
+from ._cpu import conv as _cpu
+from ._cpu import reduction as _reduction
+
+
+
+def conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """2-D convolution (cross-correlation, as networks use the word).
+
+    ``y[n, o, i, j] = Σ_{c,r,s} w[o, c, r, s] · x[n, c, i·stride - top + r·dilation, …] + bias[o]``,
+    summed in the order (c, r, s) as CONTRACT.md section 3 says, the same in both layouts. Padding
+    takes part as +0.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W) or (N, H, W, C)
+        float32 or float64, any strides.
+    w : array, shape (O, C/groups, R, S)
+        In both layouts.
+    bias : array, shape (O,), optional
+    stride, dilation : int or pair
+        Vertical and horizontal, at least 1.
+    padding : int, pair, ((top, bottom), (left, right)), "valid" or "same"
+        "same" gives ceil(size / stride) outputs, an odd pixel of padding at the bottom and right.
+    groups : int
+        Divides C and O; ``groups=C`` is a depthwise convolution.
+    layout : {"NCHW", "NHWC"}
+        Of `x` and of the result.
+    algorithm : {"auto", "direct"}
+        "auto" is what `halfwave.plan` says for the shape.
+    out : array, optional
+        Where to write; any strides. It may overlap the inputs.
+
+    Returns
+    -------
+    array, shape (N, O, H', W') or (N, H', W', O)
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, dtypes differ, or an option is of a wrong type.
+    ValueError
+        If shapes or options do not fit each other.
+    """
+    x = _arrays.array(x, "x", ndim=4)
+    w = _arrays.array(w, "w", ndim=4, dtype=x.dtype, like="x is")
+    _plan.algorithm(algorithm)
+    g = _plan.geometry(
+        x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups,
+        layout=layout,
+    )  # fmt: skip
+    inputs = [x, w]
+    if bias is not None:
+        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, dtype=x.dtype, like="x is"))
+        if bias.shape != (g.outputs,):
+            raise ValueError(f"bias must have shape ({g.outputs},), not {bias.shape}")
+        inputs.append(bias)
+    target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
+    y = _channels_second(target, layout)
+    if y.size:
+        _cpu.forward(_padded(x, g), w, bias, y, *g.stride, *g.dilation, g.groups)
+    return finish()
+
+
+def conv2d_backward_input(
+    dy: np.ndarray,
+    w: np.ndarray,
+    input_shape: tuple[int, int, int, int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to its input.
+
+    ``dx[n, c, h, w] = Σ_{o,r,s} w[o, c, r, s] · dy[n, o, i, j]`` over the taps (r, s) that meet an
+    output position, ``i · stride = h + top - r · dilation``; in the order (o, r, s). Positions
+    beyond the border of dy take part as +0.
+
+    Parameters
+    ----------
+    dy : array
+        Gradient of the result, of its shape.
+    w : array, shape (O, C/groups, R, S)
+    input_shape : tuple of 4 int
+        The shape of `x`, in the layout.
+    stride, padding, dilation, groups, layout, algorithm
+        As of `conv2d`.
+    out : array, optional
+        Of `input_shape`; any strides. It may overlap the inputs.
+
+    Returns
+    -------
+    array, of input_shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`, and if `dy` does not have the shape of the result.
+    """
+    dy = _arrays.array(dy, "dy", ndim=4)
+    w = _arrays.array(w, "w", ndim=4, dtype=dy.dtype, like="dy is")
+    _plan.algorithm(algorithm)
+    g = _plan.geometry(
+        _arrays.shape(input_shape, "input_shape"), w.shape, stride=stride, padding=padding,
+        dilation=dilation, groups=groups, layout=layout, x_name="input_shape",
+    )  # fmt: skip
+    _check_gradient(dy, g)
+    target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
+    dx = _channels_second(target, layout)
+    if dx.size:
+        framed, top, left = _framed(dy, g)
+        _cpu.backward_input(
+            framed, w, dx, *g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups, top, left
+        )
+    return finish()
+
+
+def conv2d_backward_weight(
+    dy: np.ndarray,
+    x: np.ndarray,
+    weight_shape: tuple[int, int, int, int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to its weights.
+
+    ``dw[o, c, r, s] = Σ_{n,i,j} dy[n, o, i, j] · x[n, c, i·stride - top + r·dilation, …]`` in the
+    order (n, i, j). Padding takes part as +0.
+
+    Parameters
+    ----------
+    dy : array
+        Gradient of the result, of its shape.
+    x : array, shape (N, C, H, W) or (N, H, W, C)
+    weight_shape : tuple of 4 int
+        (O, C/groups, R, S).
+    stride, padding, dilation, groups, layout, algorithm
+        As of `conv2d`.
+    out : array, optional
+        Of `weight_shape`; any strides. It may overlap the inputs.
+
+    Returns
+    -------
+    array, of weight_shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`, and if `dy` does not have the shape of the result.
+    """
+    dy = _arrays.array(dy, "dy", ndim=4)
+    x = _arrays.array(x, "x", ndim=4, dtype=dy.dtype, like="dy is")
+    _plan.algorithm(algorithm)
+    g = _plan.geometry(
+        x.shape, _arrays.shape(weight_shape, "weight_shape"), stride=stride, padding=padding,
+        dilation=dilation, groups=groups, layout=layout, w_name="weight_shape",
+    )  # fmt: skip
+    _check_gradient(dy, g)
+    target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
+    if target.size:
+        _cpu.backward_weight(
+            _channels_second(dy, layout), _padded(x, g), target, *g.stride, *g.dilation, g.groups
+        )
+    return finish()
+
+
+def conv2d_backward_bias(
+    dy: np.ndarray, *, layout: str = "NCHW", out: np.ndarray | None = None
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to its bias: the sum of ``dy`` over N, H and W.
+
+    Parameters
+    ----------
+    dy : array, shape (N, O, H, W) or (N, H, W, O)
+    layout : {"NCHW", "NHWC"}
+    out : array, shape (O,), optional
+
+    Returns
+    -------
+    array, shape (O,)
+        Summed in the order (n, h, w) by CONTRACT.md section 5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dy` is not a float array of 4 dimensions, or `out` cannot be written.
+    """
+    dy = _arrays.array(dy, "dy", ndim=4)
+    _arrays.choice(layout, "layout", _plan.LAYOUTS)
+    outputs = dy.shape[1 if layout == "NCHW" else 3]
+    target, finish = _arrays.output(out, (outputs,), dy.dtype, [dy])
+    n, h, w = (dy.shape[i] for i in ((0, 2, 3) if layout == "NCHW" else (0, 1, 2)))
+    sizes = (n, outputs, h * w) if layout == "NCHW" else (n * h * w, outputs, 1)
+    _reduction.channel_sums(_arrays.contiguous(dy).reshape(sizes), target)
+    return finish()
+
+
+def _channels_second(x: np.ndarray, layout: str) -> np.ndarray:
+    return x if layout == "NCHW" else x.transpose(0, 3, 1, 2)
+
+
+def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
+    if dy.shape != g.y_shape():
+        raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
+
+
+def _window(x: np.ndarray, layout: str, size: tuple[int, int], top: int, left: int) -> np.ndarray:
+    """The part of x, zero beyond its border, of `size` with (top, left) rows and columns before x."""
+    source = _channels_second(x, layout)
+    batch, channels = source.shape[:2]
+    target = _channels_second(np.empty(_plan.order(layout, batch, channels, *size), x.dtype), layout)
+    _cpu.window(source, target, top, left)
+    return target
+
+
+def _padded(x: np.ndarray, g: _plan.Geometry) -> np.ndarray:
+    """x as N × C × H × W with its padding as zeros; x itself where there is none."""
+    if not any(g.pads):
+        return _channels_second(x, g.layout)
+    rows, columns = (
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(g.output_size, g.stride, g.kernel, g.dilation, strict=True)
+    )
+    return _window(x, g.layout, (rows, columns), g.pads[0], g.pads[2])
+
+
+def _framed(dy: np.ndarray, g: _plan.Geometry) -> tuple[np.ndarray, int, int]:
+    """dy as N × O × H' × W' in the zeros that backward_input reads around it, and where it begins."""
+    before, size = [], []
+    for i in range(2):
+        lowest = (g.pads[2 * i] - (g.kernel[i] - 1) * g.dilation[i]) // g.stride[i]
+        highest = (g.size[i] - 1 + g.pads[2 * i]) // g.stride[i]
+        before.append(max(-lowest, 0))
+        size.append(before[i] + max(highest + 1, g.output_size[i]))
+    if before == [0, 0] and tuple(size) == g.output_size:
+        return _channels_second(dy, g.layout), 0, 0
+    return _window(dy, g.layout, (size[0], size[1]), before[0], before[1]), before[0], before[1]

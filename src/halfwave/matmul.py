@@ -1,0 +1,161 @@
+"""Matrix products, forward and backward."""
+
+from __future__ import annotations
+
+
+import numpy as np
+
+from . import _arrays, _plan
+from ._cpu import matmul as _cpu
+from ._cpu import reduction as _reduction
+
+
+def matmul(
+    a: np.ndarray, b: np.ndarray, *, bias: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Matrix product ``a @ b (+ bias)`` by NumPy's rules for shapes.
+
+    Every output is a chain of fused multiply-adds over each 512 terms, folded in order (CONTRACT.md
+    section 3): the same bits for every instruction set, thread count, stride and batch.
+
+    Parameters
+    ----------
+    a : array, shape (..., m, k) or (k,)
+    b : array, shape (..., k, n) or (k,)
+        float32 or float64, as `a`. Leading dimensions broadcast.
+    bias : array, shape (n,), optional
+        Added to every row, after the sum. Not for a `b` of one dimension.
+    out : array, shape (..., m, n), optional
+        Where to write; any strides. It may overlap the inputs.
+
+    Returns
+    -------
+    array
+        `out`, or a new array.
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, or dtypes differ.
+    ValueError
+        If the shapes do not fit, or `out` cannot be written.
+    """
+    a = _arrays.array(a, "a")
+    b = _arrays.array(b, "b", dtype=a.dtype, like="a is")
+    batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
+    shape = batch
+    shape += (rows,) if a.ndim > 1 else ()
+    shape += (columns,) if b.ndim > 1 else ()
+    inputs = [a, b]
+    if bias is not None:
+        if b.ndim == 1:
+            raise ValueError("bias must be None where b has one dimension")
+        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, dtype=a.dtype, like="a is"))
+        if bias.shape != (columns,):
+            raise ValueError(f"bias must have shape ({columns},), not {bias.shape}")
+        inputs.append(bias)
+    target, finish = _arrays.output(out, shape, a.dtype, inputs, strided=True)
+    view = target
+    if b.ndim == 1:
+        b, view = b[:, None], view[..., None]
+    if a.ndim == 1:
+        a, view = a[None, :], view[..., None, :]
+    if b.ndim == 2:  # a's batch is only more rows
+        _cpu.product(a, b, bias, view, 0, a.ndim - 1, 1, 1)
+    else:
+        a = np.broadcast_to(a, batch + a.shape[-2:])
+        b = np.broadcast_to(b, batch + b.shape[-2:])
+        _cpu.product(a, b, bias, view, len(batch), 1, 1, 1)
+    return finish()
+
+
+def matmul_backward(
+    dy: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of ``matmul(a, b)``: ``dy @ bᵀ`` and ``aᵀ @ dy``.
+
+    Where an operand was broadcast over a batch, its gradient sums over that batch in the same
+    contraction: the contracted axis is the batch and the rows (or columns), in C order.
+
+    Parameters
+    ----------
+    dy : array
+        Gradient of the result, of its shape and dtype.
+    a, b : array
+        The operands of the forward pass.
+
+    Returns
+    -------
+    da, db : array
+        Of the shapes of `a` and `b`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes differ or `dy` does not have the shape of ``matmul(a, b)``.
+    """
+    dy = _arrays.array(dy, "dy")
+    a = _arrays.array(a, "a", dtype=dy.dtype, like="dy is")
+    b = _arrays.array(b, "b", dtype=dy.dtype, like="dy is")
+    batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
+    shape = batch
+    shape += (rows,) if a.ndim > 1 else ()
+    shape += (columns,) if b.ndim > 1 else ()
+    if dy.shape != shape:
+        raise ValueError(f"dy must have shape {shape}, not {dy.shape}")
+    dy = dy.reshape((*batch, rows, columns))  # adds dimensions of size 1 only: a view
+    matrix_a = a[None, :] if a.ndim == 1 else a
+    matrix_b = b[:, None] if b.ndim == 1 else b
+    da = _product_summed(dy, _swap(matrix_b), matrix_a.shape)
+    db = _product_summed(_swap(matrix_a), dy, matrix_b.shape)
+    return da.reshape(a.shape), db.reshape(b.shape)
+
+
+def matmul_backward_bias(dy: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Gradient of a product's bias: the sum of ``dy`` over all dimensions but the last.
+
+    Parameters
+    ----------
+    dy : array, shape (..., n)
+    out : array, shape (n,), optional
+
+    Returns
+    -------
+    array, shape (n,)
+        By CONTRACT.md section 5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dy` is no float array of at least one dimension, or `out` cannot be written.
+    """
+    dy = _arrays.array(dy, "dy")
+    if dy.ndim == 0:
+        raise ValueError("dy must have at least one dimension")
+    columns = dy.shape[-1]
+    target, finish = _arrays.output(out, (columns,), dy.dtype, [dy])
+    rows = dy.size // columns if columns else 0
+    _reduction.channel_sums(_arrays.contiguous(dy).reshape(rows, columns, 1), target)
+    return finish()
+
+
+def _swap(x: np.ndarray) -> np.ndarray:
+    return x.swapaxes(-1, -2)
+
+
+def _product_summed(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``x @ y`` summed over the batch dimensions that the result, of `shape`, does not have."""
+    batch = x.shape[:-2] if x.ndim > y.ndim else y.shape[:-2]
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2], batch)
+    x = np.broadcast_to(x, batch + x.shape[-2:])
+    y = np.broadcast_to(y, batch + y.shape[-2:])
+    out = np.empty(shape, x.dtype)
+    own = (1,) * (len(batch) + 2 - len(shape)) + shape[:-2]
+    summed = [i for i, n in enumerate(batch) if own[i] == 1 and n != 1]
+    kept = [i for i in range(len(batch)) if i not in summed]
+    row, column = len(batch), len(batch) + 1
+    x = x.transpose(*kept, row, *summed, column)
+    y = y.transpose(*kept, *summed, row, column)
+    target = out.reshape([batch[i] for i in kept] + [shape[-2], shape[-1]])
+    _cpu.product(x, y, None, target, len(kept), 1, 1, len(summed) + 1)
+    return out

@@ -1,0 +1,73 @@
+"""What every test file shares: instruction sets, thread counts, and what counts as the same bits."""
+
+import os
+
+import numpy as np
+import pytest
+
+from halfwave._cpu import runtime
+
+ISAS = runtime.supported_isas()
+THREADS = (1, 2, 3, 4)
+
+
+@pytest.fixture(autouse=True)
+def _restore_runtime():
+    """Each test starts with the best instruction set, or the forced one, and the default threads."""
+    isa, threads = runtime.isa(), runtime.get_num_threads()
+    yield
+    runtime.use_isa(isa)
+    runtime.set_num_threads(threads)
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    """Runs the test under every instruction set of this machine."""
+    runtime.use_isa(request.param)
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20150206)  # the day "Delving Deep into Rectifiers" appeared
+
+
+def same_bits(actual, expected):
+    """Fail unless the arrays agree to the bit; any NaN equals any NaN."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    unsigned = np.dtype(f"u{actual.itemsize}")
+    differ = (
+        np.ascontiguousarray(actual).view(unsigned) != np.ascontiguousarray(expected).view(unsigned)
+    )
+    if actual.dtype.kind == "f":
+        differ &= ~(np.isnan(actual) & np.isnan(expected))
+    where = np.argwhere(differ)
+    assert not len(where), (
+        f"{len(where)} of {actual.size} differ, first at {where[0]}: "
+        f"{actual[tuple(where[0])]!r} against {expected[tuple(where[0])]!r}"
+    )
+
+
+def everywhere(compute):
+    """compute() under every instruction set and 1 to 4 threads: asserts one result, returns it."""
+    first = None
+    for name in ISAS:
+        runtime.use_isa(name)
+        for threads in THREADS:
+            runtime.set_num_threads(threads)
+            result = compute()
+            if first is None:
+                first = result
+            elif isinstance(result, tuple):
+                for one, other in zip(result, first, strict=True):
+                    same_bits(one, other)
+            else:
+                same_bits(result, first)
+    return first
+
+
+def pytest_report_header():
+    forced = os.environ.get("HALFWAVE_ISA")
+    return f"halfwave: instruction sets {', '.join(ISAS)}" + (f" ({forced} forced)" if forced else "")
