@@ -2,6 +2,7 @@
 
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
+from .activation import prelu, prelu_backward, relu, relu_backward
 from .conv import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight
 from .matmul import matmul, matmul_backward, matmul_backward_bias
 
@@ -16,6 +17,10 @@ __all__ = [
     "matmul_backward",
     "matmul_backward_bias",
     "plan",
+    "prelu",
+    "prelu_backward",
+    "relu",
+    "relu_backward",
     "set_num_threads",
 ]
 
