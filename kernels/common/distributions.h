@@ -1,7 +1,7 @@
 /* One variate of a distribution from one random word (float32: 32 bits, float64: 64 bits).
  *
- * uniform: low + span u with u the word's top 24 (53) bits as a fraction; `last`, the largest number
- * below the upper bound, catches what rounding would put on the bound.
+ * uniform: low + span u with u the word's top 24 (53) bits as a fraction; `last`, the largest
+ * number below the upper bound, catches what rounding would put on the bound.
  *
  * truncated normal, without rejection: u = (w + ½) / 2^32 is mapped onto the probabilities between
  * the bounds. As for the normal, distance from the centre and tail are each computed from their own
@@ -29,8 +29,9 @@ typedef struct {
 
 typedef struct {
     float mean, std;
-    float lower, upper;           /* the bounds, in standard deviations; lower < upper, upper > 0 */
-    float below, above, q0, scale; /* the mass beyond each; P(0 < Z < lower) if positive; mass / 2^32 */
+    float lower, upper; /* the bounds, in standard deviations; lower < upper, upper > 0 */
+    float below, above, q0,
+        scale; /* the mass beyond each; P(0 < Z < lower) if positive; mass / 2^32 */
     uint32_t centre, flip;
 } hw_truncated_f32;
 typedef struct {
@@ -89,9 +90,11 @@ HW_FUNCTION double hw_draw_truncated_f64(uint64_t word, hw_truncated_f64 d, int 
 /* float32 to float16 as bits, to nearest even; what overflows becomes infinite. */
 HW_FUNCTION uint16_t hw_f16_bits(float x) {
     uint32_t bits = hw_bits_f32(x), sign = (bits >> 16) & 0x8000, size = bits & 0x7fffffff;
-    /* Normal: rebias by 112, drop 13 bits; half of the last one kept less 1, plus its parity, rounds. */
+    /* Normal: rebias by 112, drop 13 bits; half of the last one kept less 1, plus its parity,
+     * rounds. */
     uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
-    /* Subnormal: adding ½ leaves the value in units of 2^-24 as the last bits, rounded by the sum. */
+    /* Subnormal: adding ½ leaves the value in units of 2^-24 as the last bits, rounded by the sum.
+     */
     uint32_t small = hw_bits_f32(hw_f32_from_bits(size) + 0.5f) - 0x3f000000;
     uint32_t half = size < (113u << 23) ? small : normal;
     half = size >= 0x477ff000 ? 0x7c00 : half; /* 65520 and above */

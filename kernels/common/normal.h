@@ -3,11 +3,12 @@
  * Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics
  * 37 (1988) 477-484: PPND7 for float32, PPND16 for float64. The half distribution is enough: of the
  * distance q = P(0 < Z < z) from the centre and the tail p = ½ - q = P(Z > z), both given, so that
- * neither cancels. Three ratios of polynomials: in 0.180625 - q² near the centre (z = q × ratio, with
- * full relative accuracy at 0), in sqrt(-log p) beyond, and again far out.
+ * neither cancels. Three ratios of polynomials: in 0.180625 - q² near the centre (z = q × ratio,
+ * with full relative accuracy at 0), in sqrt(-log p) beyond, and again far out.
  *
  * A word w stands for the probability u = (w + ½) / 2^32, or 2^64: never 0 or 1, symmetric about ½,
- * so that the variate of ~w is minus that of w. Selects in place of branches: loops become vectors. */
+ * so that the variate of ~w is minus that of w. Selects in place of branches: loops become vectors.
+ */
 #ifndef HALFWAVE_COMMON_NORMAL_H
 #define HALFWAVE_COMMON_NORMAL_H
 
@@ -17,18 +18,18 @@
 /* Where the far region begins: e^-25, sqrt(-log p) = 5. No 32-bit word reaches it. */
 #define HW_FAR_TAIL 1.3887943864964021e-11
 
-/* z > 0 with P(0 < Z < z) = q and P(Z > z) = p. `far` (a constant) says that p may be < HW_FAR_TAIL. */
+/* z > 0 with P(0 < Z < z) = q and P(Z > z) = p. `far` (a constant) says that p may be <
+ * HW_FAR_TAIL. */
 HW_FUNCTION float hw_half_quantile_f32(float q, float p, int far) {
     float r = 0.180625f - q * q;
     float top = q * (((5.9109374720e+01f * r + 1.5929113202e+02f) * r + 5.0434271938e+01f) * r +
                      3.3871327179e+00f);
-    float bottom =
-        ((6.7187563600e+01f * r + 7.8757757664e+01f) * r + 1.7895169469e+01f) * r + 1.0f;
+    float bottom = ((6.7187563600e+01f * r + 7.8757757664e+01f) * r + 1.7895169469e+01f) * r + 1.0f;
 
     float root = hw_sqrt_f32(-hw_log_normal_f32(p, 0.0f));
     float t = root - 1.6f;
-    float tail_top =
-        ((1.7023821103e-01f * t + 1.3067284816e+00f) * t + 2.7568153900e+00f) * t + 1.4234372777e+00f;
+    float tail_top = ((1.7023821103e-01f * t + 1.3067284816e+00f) * t + 2.7568153900e+00f) * t +
+                     1.4234372777e+00f;
     float tail_bottom = (1.2021132975e-01f * t + 7.3700164250e-01f) * t + 1.0f;
     if (far) {
         float s = root - 5.0f;
@@ -108,7 +109,8 @@ HW_FUNCTION double hw_f64_from_u64(uint64_t x) {
     return high * 0x1p32 + low;
 }
 
-/* With the top bit set w is m = w - 2^31 (or 2^63) above the centre, else as ~w is, on the other side. */
+/* With the top bit set w is m = w - 2^31 (or 2^63) above the centre, else as ~w is, on the other
+ * side. */
 HW_FUNCTION float hw_normal_f32(uint32_t word) {
     uint32_t lower = (word >> 31) - 1; /* all ones below the centre, else 0 */
     int32_t m = (int32_t)((word ^ lower) & 0x7fffffff);

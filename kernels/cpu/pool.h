@@ -22,8 +22,8 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads);
 void hw_set_poll(int (*poll)(void));
 
 /* Exported by name as well, for threadpoolctl. */
-int hw_get_num_threads(void);
-void hw_set_num_threads(int threads);
+__attribute__((visibility("default"))) int hw_get_num_threads(void);
+__attribute__((visibility("default"))) void hw_set_num_threads(int threads);
 
 /* Memory for packing, kept between calls up to 64 MiB; a second taker gets fresh memory.
  * NULL when there is none. Aligned to 64 bytes. */

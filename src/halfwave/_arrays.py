@@ -23,6 +23,8 @@ def array(x: Any, name: str, *, ndim: int | None = None, dtype: np.dtype | None 
     """
     if not isinstance(x, np.ndarray):
         x = _from_elsewhere(x, name)
+    elif type(x) is not np.ndarray:
+        x = np.asarray(x)
     if x.dtype not in FLOATS:
         raise TypeError(f"{name} must be float32 or float64 in native byte order, not {x.dtype!r}")
     if dtype is not None and x.dtype != dtype:

@@ -1,6 +1,7 @@
 """The constants of a truncated normal, from probabilities worked out exactly enough to round right.
 
-The C library's erfc differs from one system to the next in its last digit; decimal arithmetic does not.
+The C library's erfc differs from one system to the next in its last digit; decimal arithmetic does
+not.
 """
 
 from __future__ import annotations

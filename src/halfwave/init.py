@@ -2,18 +2,18 @@
 
 What the random ones have in common:
 
-- ``seed``, in [0, 2**64), and ``stream``, an integer there or a name such as the parameter's, choose
-  the values. The same two give the same values, whatever the device or the number of threads.
+- ``seed``, in [0, 2**64), and ``stream``, an integer there or a name such as the parameter's,
+  choose the values: the same on every device, for any number of threads.
 - ``shard``, a tuple of slices of the whole array, gives exactly ``whole[shard]``, computed alone.
 - ``dtype`` is float32, float64, or float16, which is the float32 values rounded.
 - ``out`` is written and returned.
 
-`zeros`, `constant`, `dirac` and `identity` take ``seed`` and ``stream`` too, and have no use for them,
-so that one initializer can stand for another.
+`zeros`, `constant`, `dirac` and `identity` take ``seed`` and ``stream`` too, and have no use for
+them, so that one initializer can stand for another.
 
-Weights have the shape (out, in/groups, \\*kernel), ``layout="OIHW"``, or (\\*kernel, in/groups, out),
-``layout="HWIO"``; a dense layer's are those without a kernel. Of a transposed convolution they are
-(in, out/groups, \\*kernel) and (\\*kernel, out/groups, in).
+Weights have the shape (out, in/groups, kernel …) for ``layout="OIHW"``, (kernel …, in/groups, out)
+for ``layout="HWIO"``; a dense layer's are those without a kernel. A transposed convolution's are
+(in, out/groups, kernel …) and (kernel …, out/groups, in).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 MODES = ("fan_in", "fan_out", "fan_avg", "geo_avg")
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
 
-# ---- distributions --------------------------------------------------------------------------------
+# ---- distributions -------------------------------------------------------------------------------
 
 
 def normal(
@@ -184,7 +184,7 @@ def truncated_normal(
     return random.fill("truncated_normal", parameters, shape, kind, seed, stream, out, shard)
 
 
-# ---- variance scaling -----------------------------------------------------------------------------
+# ---- variance scaling ----------------------------------------------------------------------------
 
 
 def variance_scaling(
@@ -242,9 +242,8 @@ def variance_scaling(
     else:
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     variance = scale / (fan or 1)  # where a fan is 0 there is nothing to fill
-    common: Common = {
-        "seed": seed, "stream": stream, "dtype": dtype, "device": device, "out": out, "shard": shard,
-    }  # fmt: skip
+    common: Common = {"seed": seed, "stream": stream, "dtype": dtype}
+    common |= {"device": device, "out": out, "shard": shard}
     if distribution == "normal":
         return normal(shape, 0.0, math.sqrt(variance), **common)
     if distribution == "uniform":

@@ -3,9 +3,9 @@
  *
  * Each of a block's four words lives in the low half of a 64-bit lane, so that a round is two
  * widening multiplications (which read low halves only: what stands in the high halves never
- * matters), two shifts and the exclusive ors. At the end two words are put into each 64-bit lane and
- * stored, the first two and the last two of every block in turn. The distributions are loops over the
- * words so made. */
+ * matters), two shifts and the exclusive ors. At the end two words are put into each 64-bit lane
+ * and stored, the first two and the last two of every block in turn. The distributions are loops
+ * over the words so made. */
 #include "random.h"
 
 #include "common/philox.h"
@@ -33,9 +33,7 @@ static inline u64v multiply_low(u64v a, u64v b) {
     return (u64v)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 }
 #else
-static inline u64v multiply_low(u64v a, u64v b) {
-    return (a & 0xffffffff) * (b & 0xffffffff);
-}
+static inline u64v multiply_low(u64v a, u64v b) { return (a & 0xffffffff) * (b & 0xffffffff); }
 #endif
 
 /* The lanes' numbers, and the lanes of two vectors in turn: a0 b0 a1 b1 … */
@@ -87,12 +85,12 @@ static void blocks(uint64_t seed, uint64_t stream, uint64_t first, int64_t count
 }
 
 /* A loop over words that the compiler makes into vectors. */
-#define DRAW(name, word, real, params, ...)                                                        \
-    static void name(const void *words, int64_t n, const void *distribution, void *out) {          \
-        const word *restrict w = words;                                                            \
-        const params d = *(const params *)distribution;                                            \
-        real *restrict x = out;                                                                    \
-        for (int64_t i = 0; i < n; i++) x[i] = __VA_ARGS__;                                        \
+#define DRAW(name, word, real, params, ...)                                               \
+    static void name(const void *words, int64_t n, const void *distribution, void *out) { \
+        const word *restrict w = words;                                                   \
+        const params d = *(const params *)distribution;                                   \
+        real *restrict x = out;                                                           \
+        for (int64_t i = 0; i < n; i++) x[i] = __VA_ARGS__;                               \
     }
 DRAW(uniform_f32, uint32_t, float, hw_uniform_f32, hw_draw_uniform_f32(w[i], d))
 DRAW(uniform_f64, uint64_t, double, hw_uniform_f64, hw_draw_uniform_f64(w[i], d))
