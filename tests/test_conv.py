@@ -5,12 +5,12 @@ import random
 
 import numpy as np
 import pytest
+import reference
 from cases import DTYPES, EPSILON, layouts_of
 from conftest import everywhere, same_bits
 from guards import Guards
 
 import halfwave as hw
-import reference
 
 
 def random_case(seed, largest=9):
@@ -96,9 +96,13 @@ def test_bits_are_the_contracts(seed, dtype, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "stride"),
-    [((1, 60, 4, 4), (2, 60, 3, 3), 1), ((2, 2, 5, 5), (62, 2, 3, 3), 1), ((2, 1, 20, 20), (2, 1, 2, 2), 1),
-     ((1, 2, 7, 6), (180, 2, 4, 4), 2)],
-)  # fmt: skip
+    [
+        ((1, 60, 4, 4), (2, 60, 3, 3), 1),
+        ((2, 2, 5, 5), (62, 2, 3, 3), 1),
+        ((2, 1, 20, 20), (2, 1, 2, 2), 1),
+        ((1, 2, 7, 6), (180, 2, 4, 4), 2),
+    ],
+)
 def test_bits_across_segments(x_shape, w_shape, stride, dtype, rng):
     """More than 512 terms: many input channels, many output channels, many positions, parity."""
     case = {"stride": (stride,) * 2, "pads": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -154,13 +158,15 @@ def test_integers_are_exact_at_real_sizes(shape, kernel, stride, rng):
         options = {"stride": stride, "padding": pad, "layout": layout}
         x32, dy32 = (in_layout(v, layout).astype(np.float32) for v in (x, dy))
         w32 = w.astype(np.float32)
-        result = everywhere(
-            lambda: (
-                hw.conv2d(x32, w32, **options),
-                hw.conv2d_backward_input(dy32, w32, x32.shape, **options),
-                hw.conv2d_backward_weight(dy32, x32, w32.shape, **options),
+
+        def compute(x=x32, w=w32, dy=dy32, options=options):
+            return (
+                hw.conv2d(x, w, **options),
+                hw.conv2d_backward_input(dy, w, x.shape, **options),
+                hw.conv2d_backward_weight(dy, x, w.shape, **options),
             )
-        )
+
+        result = everywhere(compute)
         np.testing.assert_array_equal(from_layout(result[0], layout), y)
         np.testing.assert_array_equal(from_layout(result[1], layout), dx)
         np.testing.assert_array_equal(result[2], dw)

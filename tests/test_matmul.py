@@ -5,15 +5,24 @@ import warnings
 
 import numpy as np
 import pytest
+import reference
 from cases import DTYPES, EPSILON, layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import Guards, refuses
 
 import halfwave as hw
-import reference
 
 # (m, k, n): nothing, one, odd, more than a tile, more than a segment, and a super-segment.
-SMALL = [(0, 3, 2), (2, 0, 3), (1, 1, 1), (3, 5, 7), (1, 9, 40), (17, 4, 1), (15, 33, 35), (4, 513, 3)]
+SMALL = [
+    (0, 3, 2),
+    (2, 0, 3),
+    (1, 1, 1),
+    (3, 5, 7),
+    (1, 9, 40),
+    (17, 4, 1),
+    (15, 33, 35),
+    (4, 513, 3),
+]
 LARGE = [(130, 700, 150), (1, 2000, 300), (300, 1500, 1), (40, 40, 2100), (2100, 30, 33)]
 
 
@@ -63,8 +72,10 @@ def test_error_is_within_the_bound(shape, dtype, rng):
     m, k, n = shape
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
-    bound = (k + 1) * EPSILON[np.dtype(dtype)] * (
-        np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+    bound = (
+        (k + 1)
+        * EPSILON[np.dtype(dtype)]
+        * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
     )
     assert (np.abs(hw.matmul(a, b) - exact) <= bound).all()
 
@@ -112,7 +123,8 @@ def test_software_fma_on_subnormal_results(isa, rng):
 SHAPES = [
     ((4,), (4,)), ((4,), (4, 3)), ((2, 4), (4,)), ((5, 2, 4), (4, 3)), ((5, 2, 4), (4,)),
     ((4,), (5, 4, 3)), ((5, 2, 4), (5, 4, 3)), ((5, 1, 2, 4), (3, 4, 2)), ((1, 2, 4), (6, 4, 3)),
-    ((2, 3, 1, 5), (2, 1, 5, 4)), ((0, 2, 4), (4, 3)), ((3, 2, 0), (3, 0, 4)), ((7, 3, 600), (7, 600, 2)),
+    ((2, 3, 1, 5), (2, 1, 5, 4)), ((0, 2, 4), (4, 3)), ((3, 2, 0), (3, 0, 4)),
+    ((7, 3, 600), (7, 600, 2)),
 ]  # fmt: skip
 
 
@@ -249,7 +261,9 @@ BAD_BACKWARD = [
         None, 2, [[1.0]], good.astype(np.float64), good.astype(np.float16), good.astype(">f4"),
         good.astype(np.int64), good.astype(complex), np.float32(1)[None][0],
     )
-] + [({"a": A[:, :2]}, "b"), ({"b": B[:3]}, "b"), ({"a": A[:2]}, "dy"), ({"b": B[:, :4]}, "dy")]  # fmt: skip
+] + [
+    ({"a": A[:, :2]}, "b"), ({"b": B[:3]}, "b"), ({"a": A[:2]}, "dy"), ({"b": B[:, :4]}, "dy"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "name"), BAD_BACKWARD)

@@ -13,9 +13,9 @@ import time
 import numpy as np
 import pytest
 from conftest import ISAS, same_bits
+from halfwave._cpu import runtime
 
 import halfwave as hw
-from halfwave._cpu import runtime
 
 
 def python(code, **environment):
@@ -63,13 +63,15 @@ def test_number_of_threads():
     assert hw.get_num_threads() == 3
     assert python("import halfwave as hw; print(hw.get_num_threads())",
                   HALFWAVE_NUM_THREADS="7").stdout.strip() == "7"  # fmt: skip
-    unset = python("import os, halfwave as hw; print(hw.get_num_threads() == len(os.sched_getaffinity(0)))")
+    unset = python(
+        "import os, halfwave as hw; print(hw.get_num_threads() == len(os.sched_getaffinity(0)))"
+    )
     assert unset.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("n", [0, -1, 257, 1.0, "2", None, True, 2**40])
 def test_bad_number_of_threads(n):
-    with pytest.raises((TypeError, ValueError), match="^n must be"):
+    with pytest.raises((TypeError, ValueError), match=r"^n must be"):
         hw.set_num_threads(n)
 
 
