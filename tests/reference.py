@@ -115,3 +115,65 @@ def conv2d_backward_weight(dy, x, shape, stride, pads, dilation, groups):
         ]  # fmt: skip
         dw[o, c, r, s] = contract(np.array(left, dy.dtype), np.array(right, dy.dtype))
     return dw
+
+
+# ---- 5. sums -------------------------------------------------------------------------------------
+
+
+def sum_rule(x):
+    """Of a vector."""
+    if len(x) == 0:
+        return x.dtype.type(0)
+    if len(x) > 4096:
+        chunks = [sum_rule(x[i : i + 4096]) for i in range(0, len(x), 4096)]
+        return sum_rule(np.array(chunks, x.dtype))
+    lanes = list(x[:1024])
+    with np.errstate(all="ignore"):
+        for i in range(1024, len(x)):
+            lanes[i % 1024] = lanes[i % 1024] + x[i]
+        for w in (512, 256, 128, 64, 32, 16, 8, 4, 2, 1):
+            for lane in range(w):
+                if lane + w < len(lanes):
+                    lanes[lane] = lanes[lane] + lanes[lane + w]
+    return lanes[0]
+
+
+def channel_sums(x, axis):
+    """sum_rule over all but one axis."""
+    return np.array(
+        [sum_rule(np.take(x, c, axis).reshape(-1)) for c in range(x.shape[axis])], x.dtype
+    )
+
+
+# ---- 7. activations ------------------------------------------------------------------------------
+
+
+def relu(x):
+    return np.where(x <= 0, x.dtype.type(0), x)
+
+
+def relu_backward(dy, x):
+    return np.where(x <= 0, x.dtype.type(0), dy)
+
+
+def prelu(x, alpha, axis):
+    """alpha: one slope, or one a channel."""
+    slopes = _along(alpha, x.ndim, axis)
+    with np.errstate(all="ignore"):
+        return np.where(x > 0, x, slopes * x)
+
+
+def prelu_backward(dy, x, alpha, axis):
+    slopes = _along(alpha, x.ndim, axis)
+    with np.errstate(all="ignore"):
+        dx = np.where(x > 0, dy, slopes * dy)
+        terms = np.where(x > 0, x.dtype.type(0), dy * x)
+    if alpha.size == 1:
+        return dx, sum_rule(terms.reshape(-1)).reshape(alpha.shape)
+    return dx, channel_sums(terms, axis)
+
+
+def _along(alpha, ndim, axis):
+    if alpha.size == 1:
+        return alpha.reshape(())
+    return alpha.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)])

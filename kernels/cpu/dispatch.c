@@ -1,11 +1,17 @@
 /* Dispatch on CPU features (CPUID, and XGETBV for what the system saves), never on a model. */
 #include "dispatch.h"
 
-#define DECLARE(set)                                                                               \
-    extern const hw_contraction_tiles hw_contraction_tiles_##set;                                  \
-    extern const hw_random_tiles hw_random_tiles_##set;
-#define TABLE(set)                                                                                 \
-    {.name = #set, .contraction = &hw_contraction_tiles_##set, .random = &hw_random_tiles_##set}
+#define DECLARE(set)                                              \
+    extern const hw_contraction_tiles hw_contraction_tiles_##set; \
+    extern const hw_random_tiles hw_random_tiles_##set;           \
+    extern const hw_reduction_tiles hw_reduction_tiles_##set;     \
+    extern const hw_activation_tiles hw_activation_tiles_##set;
+#define TABLE(set)                               \
+    {.name = #set,                               \
+     .contraction = &hw_contraction_tiles_##set, \
+     .random = &hw_random_tiles_##set,           \
+     .reduction = &hw_reduction_tiles_##set,     \
+     .activation = &hw_activation_tiles_##set}
 
 #if defined(__x86_64__)
 #include <cpuid.h>

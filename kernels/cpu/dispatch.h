@@ -2,13 +2,17 @@
 #ifndef HALFWAVE_DISPATCH_H
 #define HALFWAVE_DISPATCH_H
 
+#include "tiles/activation.h"
 #include "tiles/contraction.h"
 #include "tiles/random.h"
+#include "tiles/reduction.h"
 
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
     const hw_random_tiles *random;
+    const hw_reduction_tiles *reduction;
+    const hw_activation_tiles *activation;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */

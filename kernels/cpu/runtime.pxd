@@ -1,5 +1,5 @@
 """What every family needs of the runtime: the pool, the tiles in use, and views of arrays."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
@@ -15,13 +15,39 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
-    int HW_BLOCKS_SLACK
+    ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
+                             void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
         void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
                        uint32_t *out) noexcept nogil
+        hw_draw uniform_f32, uniform_f64, normal_f32, normal_f64, truncated_f32, truncated_f64
+        void (*round_f16)(const float *x, int64_t n, uint16_t *out) noexcept nogil
+    ctypedef struct hw_chunk_source:
+        const void *x
+        const void *dy
+        const void *alpha
+        void *dx
+    ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
+                                   int64_t channel, int64_t width, int64_t begin, int64_t end,
+                                   void *lanes, void *result) noexcept nogil
+    int HW_SUM_LANES, HW_SUM_CHUNK, HW_SUM_WIDTH
+    ctypedef struct hw_reduction_tiles:
+        hw_chunk_tile sum_chunk[2]
+        void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
+    ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y) noexcept nogil
+    ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y) noexcept nogil
+    ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
+                                   const void *alpha, const void *x, void *y) noexcept nogil
+    ctypedef struct hw_activation_tiles:
+        hw_map1_tile relu[2]
+        hw_map2_tile relu_backward[2]
+        hw_prelu_tile prelu[2]
+        hw_chunk_tile prelu_backward[2]
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_reduction_tiles *reduction
+        const hw_activation_tiles *activation
         const hw_random_tiles *random
 
 cdef extern from "pool.h" nogil:

@@ -54,7 +54,7 @@ cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) e
 cdef int worthwhile_threads(double nanoseconds) noexcept nogil:
     # Handing work to another thread costs some microseconds: give each at least ten.
     cdef double wanted = nanoseconds / 10_000
-    return 1 if wanted < 2 else (hw_get_num_threads() if wanted > 1024 else <int>wanted)
+    return 1 if wanted < 2 else <int>min(wanted, <double>hw_get_num_threads())
 
 
 cdef void *workspace_take(int64_t bytes) except NULL nogil:

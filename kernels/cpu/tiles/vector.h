@@ -1,9 +1,10 @@
 /* One vector of the instruction set being compiled: f32v and f64v, load, store, broadcast, fma.
  *
- * Everything but the fused multiply-add is the C vector extension that gcc and clang share. Where the
- * set has no FMA (baseline x86-64) the product is added with one correct rounding in software: the
- * float32 product is exact in float64, the sum is rounded to odd there, and rounding that to float32
- * is the rounding of the exact value (Boldo and Melquiond 2008); float64 takes the C library's fma. */
+ * Everything but the fused multiply-add is the C vector extension that gcc and clang share. Where
+ * the set has no FMA (baseline x86-64) the product is added with one correct rounding in software:
+ * the float32 product is exact in float64, the sum is rounded to odd there, and rounding that to
+ * float32 is the rounding of the exact value (Boldo and Melquiond 2008); float64 takes the C
+ * library's fma. */
 #ifndef HALFWAVE_TILES_VECTOR_H
 #define HALFWAVE_TILES_VECTOR_H
 

@@ -1,0 +1,135 @@
+"""Sums over the elements of each channel, by the rule of CONTRACT.md, section 5.
+
+    result[c] = sum over (o, i) of term(o, c, i),    terms in C order, in chunks of 4096
+
+The tasks are (chunk, channel block) pairs, chunks outermost so that neighbouring channels, which may
+share cache lines, are read one after the other. A block is one channel, or 16 where channels lie side
+by side (inner = 1) and are the lanes of a vector. Every task writes its chunk's sum to its own place;
+the chunks' sums are then folded channel by channel, so no result depends on who computed what.
+"""
+from libc.stdint cimport int64_t
+
+from halfwave._cpu.runtime cimport (
+    Hold,
+    View,
+    hw_chunk_source,
+    hw_chunk_tile,
+    hw_reduction_tiles,
+    HW_SUM_CHUNK,
+    HW_SUM_LANES,
+    HW_SUM_WIDTH,
+    parallel_for,
+    tiles,
+    workspace_give,
+    workspace_take,
+    worthwhile_threads,
+)
+
+cdef struct Job:
+    hw_chunk_tile tile
+    const hw_chunk_source *source
+    const hw_reduction_tiles *reduction
+    int wide
+    int64_t itemsize, outer, channels, inner
+    int64_t length      # terms a channel
+    int64_t chunks      # a channel
+    int64_t width       # channels a block
+    int64_t blocks
+    int64_t grain       # (chunk, block) pairs a task
+    int64_t lanes_bytes
+    char *lanes         # lanes_bytes a worker
+    char *partial       # [channel][chunk]
+    char *result
+
+
+cdef void sum_chunks(void *context, int64_t task, int worker) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef int64_t first = task * job.grain, last = min(first + job.grain, job.chunks * job.blocks)
+    cdef int64_t pair, chunk, channel, width, begin, end, c
+    cdef double sums[16]
+    cdef char *sum
+    for pair in range(first, last):
+        chunk = pair // job.blocks
+        channel = pair % job.blocks * job.width
+        width = min(job.width, job.channels - channel)
+        begin = chunk * HW_SUM_CHUNK
+        end = min(begin + HW_SUM_CHUNK, job.length)
+        job.tile(job.source, job.channels, job.inner, channel, width, begin, end,
+                 job.lanes + worker * job.lanes_bytes, sums)
+        for c in range(width):
+            sum = job.partial + ((channel + c) * job.chunks + chunk) * job.itemsize
+            if job.wide:
+                (<double *>sum)[0] = sums[c]
+            else:
+                (<float *>sum)[0] = (<float *>sums)[c]
+
+
+cdef void fold_chunks(void *context, int64_t task, int worker) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef int64_t channel
+    for channel in range(job.channels):
+        job.reduction.sum_in_place[job.wide](
+            job.partial + channel * job.chunks * job.itemsize, job.chunks,
+            job.result + channel * job.itemsize)
+
+
+cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int wide, int64_t outer,
+                         int64_t channels, int64_t inner, void *result) except -1:
+    cdef Job job
+    job.tile = tile
+    job.source = source
+    job.reduction = tiles().reduction
+    job.wide = wide
+    job.itemsize = 8 if wide else 4
+    job.outer = outer
+    job.channels = channels
+    job.inner = inner
+    job.length = outer * inner
+    job.chunks = (job.length + HW_SUM_CHUNK - 1) // HW_SUM_CHUNK
+    job.width = min(channels, HW_SUM_WIDTH) if inner == 1 else 1
+    if channels == 0:
+        return 0
+    job.blocks = (channels + job.width - 1) // job.width
+    # A task takes at least 32768 terms, so that short channels cost no hand-over each.
+    cdef int64_t terms = min(job.length, HW_SUM_CHUNK) * job.width
+    job.grain = max(1, 32768 // max(terms, 1))
+    cdef int64_t tasks = (job.chunks * job.blocks + job.grain - 1) // job.grain
+    cdef int threads = worthwhile_threads(<double>job.length * channels * 0.25)
+    job.lanes_bytes = HW_SUM_LANES * job.width * job.itemsize
+    cdef int64_t partial_bytes = channels * job.chunks * job.itemsize
+    job.lanes = <char *>workspace_take(threads * job.lanes_bytes + partial_bytes)
+    job.partial = job.lanes + threads * job.lanes_bytes
+    job.result = <char *>result
+    try:
+        with nogil:
+            parallel_for(sum_chunks, &job, tasks, threads)
+            parallel_for(fold_chunks, &job, 1, 1)
+    finally:
+        workspace_give(job.lanes)
+    return 0
+
+
+cdef int channel_sums_f32(const float *x, int64_t outer, int64_t channels, int64_t inner,
+                          float *result) except -1:
+    cdef hw_chunk_source source
+    source.x = x
+    return reduce_channels(tiles().reduction.sum_chunk[0], &source, 0, outer, channels, inner, result)
+
+
+cdef int channel_sums_f64(const double *x, int64_t outer, int64_t channels, int64_t inner,
+                          double *result) except -1:
+    cdef hw_chunk_source source
+    source.x = x
+    return reduce_channels(tiles().reduction.sum_chunk[1], &source, 1, outer, channels, inner, result)
+
+
+def channel_sums(x, out):
+    """out[c] = the sum of x[:, c, :]; both C-contiguous, of one dtype, not overlapping."""
+    cdef Hold hold = Hold()
+    cdef View v, r
+    hold.view(x, &v, False)
+    hold.view(out, &r, True)
+    if v.itemsize == 8:
+        channel_sums_f64(<double *>v.data, v.shape[0], v.shape[1], v.shape[2], <double *>r.data)
+    else:
+        channel_sums_f32(<float *>v.data, v.shape[0], v.shape[1], v.shape[2], <float *>r.data)

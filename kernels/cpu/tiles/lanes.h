@@ -1,0 +1,60 @@
+/* The walk and the tree of the sum rule, for one type: included with REAL and TYPED(name) defined.
+ *
+ * A chunk's positions are walked in order, in pieces that lie regularly in memory and belong to
+ * consecutive lanes; `add` sets (first 1024 positions) or increases the lanes of a piece. Channels
+ * that lie side by side (inner = 1) are `width` sums at once: a lane is then a row of them. */
+#include "reduction.h"
+
+#if defined(__clang__)
+#define HW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define HW_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+typedef struct {
+    int64_t offset, rows, width, stride; /* rows of `width` elements, `stride` elements apart */
+    int64_t channel;                     /* of the first element of a row */
+    int first;                           /* these lanes have no term yet */
+} TYPED(piece);
+
+typedef void (*TYPED(adder))(const hw_chunk_source *source, TYPED(piece) piece, REAL *lanes);
+
+/* Folds `count` rows of `width`, as many as there are (at most HW_SUM_CHUNK), into the first. */
+static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
+    for (int64_t lane = HW_SUM_LANES; lane < count; lane += HW_SUM_LANES) {
+        int64_t left = count - lane < HW_SUM_LANES ? count - lane : HW_SUM_LANES;
+        HW_INDEPENDENT
+        for (int64_t i = 0; i < left * width; i++) rows[i] += rows[i + lane * width];
+    }
+    if (count > HW_SUM_LANES) count = HW_SUM_LANES;
+    for (int64_t half = HW_SUM_LANES / 2; half > 0; half /= 2) {
+        if (count <= half) continue;
+        HW_INDEPENDENT
+        for (int64_t i = 0; i < (count - half) * width; i++) rows[i] += rows[i + half * width];
+        count = half;
+    }
+}
+
+static inline __attribute__((always_inline)) void
+TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels, int64_t inner,
+                  int64_t channel, int64_t width, int64_t begin, int64_t end, void *scratch,
+                  void *result) {
+    REAL *lanes = scratch;
+    for (int64_t at = begin; at < end;) {
+        int64_t lane = (at - begin) % HW_SUM_LANES;
+        int64_t rows = end - at < HW_SUM_LANES - lane ? end - at : HW_SUM_LANES - lane;
+        int64_t offset = at * channels + channel;
+        if (inner > 1) {
+            int64_t i = at % inner;
+            if (rows > inner - i) rows = inner - i;
+            offset = (at / inner * channels + channel) * inner + i;
+        }
+        TYPED(piece)
+        piece = {offset, rows, width, inner > 1 ? 1 : channels, channel, at - begin < HW_SUM_LANES};
+        add(source, piece, lanes + lane * width);
+        at += rows;
+    }
+    int64_t count = end - begin < HW_SUM_LANES ? end - begin : HW_SUM_LANES;
+    TYPED(fold)(lanes, count, width);
+    for (int64_t c = 0; c < width; c++) ((REAL *)result)[c] = lanes[c];
+}

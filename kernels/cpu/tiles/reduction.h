@@ -1,0 +1,29 @@
+/* The sum rule of CONTRACT.md, section 5, a chunk at a time. See reduction.pyx. */
+#ifndef HALFWAVE_TILES_REDUCTION_H
+#define HALFWAVE_TILES_REDUCTION_H
+
+#include <stdint.h>
+
+enum { HW_SUM_LANES = 1024, HW_SUM_CHUNK = 4096, HW_SUM_WIDTH = 16 };
+
+/* What a chunk's terms are made from, and what is written on the way: unused pointers are NULL. */
+typedef struct {
+    const void *x, *dy, *alpha;
+    void *dx;
+} hw_chunk_source;
+
+/* The sum of positions [begin, end) of one chunk, for `width` neighbouring channels of an array
+ * seen as (outer, channels, inner); width is 1 unless inner is 1, and at most HW_SUM_WIDTH. `lanes`
+ * is scratch for HW_SUM_LANES * width elements. */
+typedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
+                              int64_t channel, int64_t width, int64_t begin, int64_t end,
+                              void *lanes, void *result);
+
+/* [0] is float32, [1] float64. */
+typedef struct {
+    hw_chunk_tile sum_chunk[2];
+    void (*sum_in_place[2])(void *x, int64_t n,
+                            void *result); /* of n elements, which it destroys */
+} hw_reduction_tiles;
+
+#endif

@@ -1,0 +1,42 @@
+"""Runs an elementwise kernel: at once where the arrays are plain, else on plain copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+
+
+def alike(arrays: dict[str, Any]) -> list[np.ndarray]:
+    """The arrays, checked to be of one dtype and shape: that of the last one."""
+    *others, (last, reference) = arrays.items()
+    reference = _arrays.array(reference, last)
+    checked = []
+    for name, value in others:
+        value = _arrays.array(value, name, dtype=reference.dtype, like=last)
+        if value.shape != reference.shape:
+            raise ValueError(
+                f"{name} must have the shape of {last}, {reference.shape}, not {value.shape}"
+            )
+        checked.append(value)
+    return [*checked, reference]
+
+
+def elsewhere(inputs: list[np.ndarray], out: Any) -> list[np.ndarray]:
+    """The inputs that are not `out` itself, element for element."""
+    if not isinstance(out, np.ndarray):
+        return inputs
+    return [x for x in inputs if not (_arrays.same_memory(x, out) and x.flags.c_contiguous)]
+
+
+def run(kernel: Callable[..., bool], inputs: dict[str, Any], out: Any) -> np.ndarray:
+    """kernel(*inputs, result) over checked inputs of one shape; returns `out`, or a fresh array."""
+    arrays = alike(inputs)
+    shape, dtype = arrays[-1].shape, arrays[-1].dtype
+    result, finish = _arrays.output(out, shape, dtype, elsewhere(arrays, out))
+    if not kernel(*(_arrays.contiguous(x) for x in arrays), result):
+        raise AssertionError("the kernel refused plain arrays")
+    return finish()

@@ -1,0 +1,166 @@
+"""Activation functions and their backward passes: CONTRACT.md, section 7."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._cpu import activation as _cpu
+from ._elementwise import alike, elsewhere, run
+
+_relu = partial(_cpu.map1, _cpu.RELU)
+_relu_backward = partial(_cpu.map2, _cpu.RELU_BACKWARD)
+
+
+def relu(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Rectified linear unit, elementwise: ``y = max(0, x)``.
+
+    Zeros of either sign give +0, NaN gives NaN.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+    out : array of x's shape and dtype, optional
+        Where to write y; may be x itself. Returned.
+
+    Returns
+    -------
+    y : array of x's shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype, or an `out` that is read-only, of another shape or dtype, or has elements
+        that share memory.
+    """
+    if out is not None and _relu(x, out):
+        return out
+    return run(_relu, {"x": x}, out)
+
+
+def relu_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Gradient of `relu`: ``dx = dy where x > 0, else 0``.
+
+    The derivative at zero is 0; where x is NaN, dx is dy.
+
+    Parameters
+    ----------
+    dy : array of x's shape and dtype
+        Gradient of the loss by y.
+    x : array of float32 or float64, any shape
+        What `relu` was given; its result y serves as well.
+    out : array of x's shape and dtype, optional
+        Where to write dx; may be dy or x itself. Returned.
+
+    Returns
+    -------
+    dx : array of x's shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `relu`, and where dy and x differ in shape or dtype.
+    """
+    if out is not None and _relu_backward(dy, x, out):
+        return out
+    return run(_relu_backward, {"dy": dy, "x": x}, out)
+
+
+def prelu(
+    x: np.ndarray, alpha: np.ndarray, *, axis: int = 1, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Parametric rectified linear unit: ``y = max(0, x) + alpha * min(0, x)``.
+
+    He et al. 2015, equation 1. Computed as x where x > 0, else alpha * x.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+    alpha : array of x's dtype
+        The slopes: of size 1 (any shape) shared by all of x, else of shape ``(x.shape[axis],)``.
+    axis : int
+        The axis of the channels; not looked at where alpha is shared.
+    out : array of x's shape and dtype, optional
+        Where to write y; may be x itself. Returned.
+
+    Returns
+    -------
+    y : array of x's shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype, an alpha that fits neither way, an axis that x does not have, or an `out`
+        as in `relu`.
+    """
+    (x,) = alike({"x": x})
+    alpha, (_, channels, inner) = _slopes(x, alpha, axis)
+    result, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([x], out), alpha])
+    if not _cpu.prelu(_arrays.contiguous(x), alpha, channels, inner, result):
+        raise AssertionError("the kernel refused plain arrays")
+    return finish()
+
+
+def prelu_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    alpha: np.ndarray,
+    *,
+    axis: int = 1,
+    out: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of `prelu`, both in one pass over memory.
+
+    ``dx = dy where x > 0, else alpha * dy``, and ``dalpha = sum of dy * x where x <= 0`` over all
+    positions of a channel, or over all of x where alpha is shared: He et al. 2015, equations 2, 3.
+
+    Parameters
+    ----------
+    dy : array of x's shape and dtype
+        Gradient of the loss by y.
+    x : array of float32 or float64, any shape
+        What `prelu` was given.
+    alpha, axis
+        As in `prelu`.
+    out : array of x's shape and dtype, optional
+        Where to write dx; may be dy or x itself.
+
+    Returns
+    -------
+    dx : array of x's shape and dtype
+    dalpha : array of alpha's shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `prelu`, and where dy and x differ in shape or dtype.
+    """
+    dy, x = alike({"dy": dy, "x": x})
+    alpha, shape3 = _slopes(x, alpha, axis)
+    dx, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([dy, x], out), alpha])
+    dalpha = np.empty(alpha.shape, alpha.dtype)
+    if not _cpu.prelu_backward(
+        _arrays.contiguous(dy), _arrays.contiguous(x), alpha, *shape3, dx, dalpha
+    ):
+        raise AssertionError("the kernel refused plain arrays")
+    return finish(), dalpha
+
+
+def _slopes(x: np.ndarray, alpha: Any, axis: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """alpha, contiguous, and x's shape as (outer, channels, inner)."""
+    alpha = _arrays.array(alpha, "alpha", dtype=x.dtype, like="x")
+    if alpha.size == 1:
+        _arrays.integer(axis, "axis")
+        return _arrays.contiguous(alpha), (1, 1, x.size)
+    axis = _arrays.axis(axis, x.ndim)
+    if alpha.shape != (x.shape[axis],):
+        raise ValueError(
+            f"alpha must have size 1 or shape ({x.shape[axis]},), the length of x's axis {axis}, "
+            f"not {alpha.shape}"
+        )
+    outer = int(np.prod(x.shape[:axis], dtype=np.int64))
+    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
+    return _arrays.contiguous(alpha), (outer, x.shape[axis], inner)
