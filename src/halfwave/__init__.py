@@ -1,6 +1,7 @@
 """Rectifier-network passes and initializers with the same bits everywhere."""
 
 from . import init, random
+from ._info import info
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
 from .activation import prelu, prelu_backward, relu, relu_backward
@@ -14,6 +15,7 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "get_num_threads",
+    "info",
     "init",
     "matmul",
     "matmul_backward",

@@ -184,7 +184,8 @@ class Network:
                 layers.append(nn.activation(activation, item.outputs, name=f"act{number}",
                                             dtype=dtype))
             elif isinstance(item.row, Pool):
-                layers.append(nn.MaxPool2d(item.row.kernel, stride=item.row.stride, name=item.name))
+                layers.append(nn.MaxPool2d(item.row.kernel, stride=item.row.stride,
+                                           name=item.name))
             elif isinstance(item.row, Pyramid):
                 layers.append(nn.SpatialPyramidPool(item.row.levels, name=item.name))
             else:

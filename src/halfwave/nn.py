@@ -220,18 +220,17 @@ class Tanh(Layer):
 class MaxPool2d(Layer):
     """The maximum of each window: see `halfwave.max_pool2d`."""
 
-    def __init__(self, kernel: int, *, stride: int | None = None, name: str = "pool") -> None:
+    def __init__(self, size: int, *, stride: int | None = None, name: str = "pool") -> None:
         self.name = name
-        self.kernel = kernel
-        self.stride = stride or kernel
+        self.size = size
+        self.stride = stride
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self._shape = x.shape
-        y, self._indices = hw.max_pool2d(x, self.kernel, stride=self.stride, return_indices=True)
-        return y
+        self._x = x
+        return hw.max_pool2d(x, self.size, stride=self.stride)
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
-        return hw.max_pool2d_backward(dy, self._indices, self._shape, self.kernel, stride=self.stride)
+        return hw.max_pool2d_backward(dy, self._x, self.size, stride=self.stride)
 
 
 class SpatialPyramidPool(Layer):
