@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from . import init, random
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
 from .activation import prelu, prelu_backward, relu, relu_backward
@@ -15,12 +16,14 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "get_num_threads",
+    "init",
     "matmul",
     "matmul_backward",
     "matmul_backward_bias",
     "plan",
     "prelu",
     "prelu_backward",
+    "random",
     "relu",
     "relu_backward",
     "set_num_threads",
