@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import halfwave as hw
+from halfwave import models, nn
 
 PATH = Path(__file__).with_suffix(".json")
 DTYPES = ("float32", "float64")
@@ -241,6 +242,8 @@ def _elementwise(name: str, *, of_result: bool = False) -> None:
 
 
 _elementwise("relu")
+_elementwise("sigmoid", of_result=True)
+_elementwise("tanh", of_result=True)
 
 
 def _slopes(dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -262,3 +265,102 @@ def _prelu(dtype: str) -> Iterator[np.ndarray]:
 def _prelu_backward(dtype: str) -> Iterator[np.ndarray]:
     for x, alpha, axis in _slopes(dtype):
         yield from hw.prelu_backward(numbers(x.shape, dtype, "dy"), x, alpha, axis=axis)
+
+
+# ---- pooling, loss, dropout, optimizer ------------------------------------------------------------
+
+POOLS: tuple[tuple[tuple[int, ...], int | tuple[int, int], dict[str, Any]], ...] = (
+    ((2, 5, 11, 12), 2, {}),
+    ((2, 3, 13, 17), 3, {"stride": 2, "padding": 1}),
+    ((1, 20, 9, 9), (2, 4), {"stride": (1, 3), "layout": "NHWC"}),
+    ((2, 3, 16, 16), 3, {"stride": 3, "dilation": 2, "ceil_mode": True}),
+)  # fmt: skip
+
+
+@case("max_pool2d")
+def _max_pool2d(dtype: str) -> Iterator[np.ndarray]:
+    for shape, size, options in POOLS:
+        yield hw.max_pool2d(mixed(shape, dtype, "x"), size, **options)
+
+
+@case("max_pool2d_backward")
+def _max_pool2d_backward(dtype: str) -> Iterator[np.ndarray]:
+    for shape, size, options in POOLS:
+        x = mixed(shape, dtype, "x")
+        dy = numbers(hw.max_pool2d(x, size, **options).shape, dtype, "dy")
+        yield hw.max_pool2d_backward(dy, x, size, **options)
+
+
+@case("spatial_pyramid_pool")
+def _spatial_pyramid_pool(dtype: str) -> Iterator[np.ndarray]:
+    for layout in ("NCHW", "NHWC"):
+        yield hw.spatial_pyramid_pool(mixed((2, 9, 11, 13), dtype, "x"), (6, 3, 2, 1), layout=layout)
+
+
+@case("spatial_pyramid_pool_backward")
+def _spatial_pyramid_pool_backward(dtype: str) -> Iterator[np.ndarray]:
+    for layout, channels in (("NCHW", 9), ("NHWC", 13)):
+        dy = numbers((2, channels * 50), dtype, "dy")
+        x = mixed((2, 9, 11, 13), dtype, "x")
+        yield hw.spatial_pyramid_pool_backward(dy, x, (6, 3, 2, 1), layout=layout)
+
+
+def _logits(dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for shape in ((1, 1), (7, 10), (300, 37), (5000, 3)):
+        yield numbers(shape, dtype, "logits", spread=12), np.arange(shape[0]) % shape[1]
+    yield mixed((90, 11), dtype, "logits"), np.arange(90) % 11
+
+
+@case("softmax_cross_entropy")
+def _softmax_cross_entropy(dtype: str) -> Iterator[np.ndarray]:
+    for logits, labels in _logits(dtype):
+        for reduction in ("mean", "sum", "none"):
+            yield np.asarray(hw.softmax_cross_entropy(logits, labels, reduction=reduction))
+
+
+@case("softmax_cross_entropy_backward")
+def _softmax_cross_entropy_backward(dtype: str) -> Iterator[np.ndarray]:
+    for logits, labels in _logits(dtype):
+        yield hw.softmax_cross_entropy_backward(logits, labels)
+
+
+@case("dropout")
+def _dropout(dtype: str) -> Iterator[np.ndarray]:
+    for rate, stream in ((0.5, 0), (0.1, "fc1"), (0.0, 3)):
+        yield hw.dropout(mixed((3, 3001), dtype, "x"), rate, seed=11, stream=stream)
+        yield hw.dropout_backward(numbers((41, 7), dtype, "dy"), rate, seed=11, stream=stream)
+
+
+@case("sgd_momentum")
+def _sgd_momentum(dtype: str) -> Iterator[np.ndarray]:
+    for decay in (0.0, 5e-4):
+        w, velocity = mixed((5003,), dtype, "w"), numbers((5003,), dtype, "velocity")
+        hw.sgd_momentum(w, mixed((5003,), dtype, "dw")[::-1], velocity, learning_rate=0.01,
+                        momentum=0.9, weight_decay=decay)  # fmt: skip
+        yield from (w, velocity)
+
+
+# ---- training -------------------------------------------------------------------------------------
+
+
+@case("training of a PReLU net, 50 steps")
+def _training(dtype: str) -> Iterator[np.ndarray]:
+    """Weights, slopes and losses of a conv net that learns to tell four made patterns apart."""
+    net = models.Network("fingerprint", (
+        models.Conv(3, 6), models.Pool(2, 2), models.Conv(3, 8, 2), models.Pyramid((2, 1)),
+        models.Full(16), models.Full(4))).build(
+            image=12, channels=2, classes=4, seed=3, dtype=dtype,
+            initializer=partial(hw.init.he_normal, negative_slope=0.25))  # fmt: skip
+    optimizer = nn.SGD(net.parameters(), learning_rate=0.02, momentum=0.9, weight_decay=5e-4)
+    losses = []
+    for step in range(50):
+        labels = np.arange(16) % 4
+        x = numbers((16, 2, 12, 12), dtype, f"x{step % 7}", spread=2)
+        for image, label in zip(x, labels, strict=True):
+            image[:, 6 * (label // 2) :, 6 * (label % 2) :] *= np.asarray(2, dtype)
+        logits = net.forward(x, training=True)
+        losses.append(hw.softmax_cross_entropy(logits, labels))
+        net.backward(hw.softmax_cross_entropy_backward(logits, labels), input_gradient=False)
+        optimizer.step()
+    yield from (p.value for p in net.parameters())
+    yield np.array(losses)

@@ -341,9 +341,9 @@ def activation(kind: str, channels: int = 1, *, name: str, dtype: str = "float32
 
 
 class SGD:
-    """Stochastic gradient descent with momentum: v = momentum v + g, w = w - rate v.
+    """Stochastic gradient descent with momentum: v = momentum v + rate (g + decay w), w = w - v.
 
-    Weight decay is added to the gradients of the parameters that have it: all but PReLU's slopes.
+    Weight decay applies to the parameters that have it: all but PReLU's slopes.
 
     Parameters
     ----------
