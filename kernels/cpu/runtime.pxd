@@ -35,9 +35,10 @@ cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
                                    const void *alpha, const void *x, void *y) noexcept nogil
+    int HW_RELU, HW_SIGMOID, HW_TANH
     ctypedef struct hw_activation_tiles:
-        hw_map1_tile relu[2]
-        hw_map2_tile relu_backward[2]
+        hw_map1_tile forward[3][2]
+        hw_map2_tile backward[3][2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
     ctypedef struct hw_tiles:
@@ -76,3 +77,15 @@ cdef class Hold:
     """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
     cdef list buffers
     cdef int view(self, object array, View *view, bint writable) except -1
+
+cdef class Plain:
+    """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
+
+    The way in for arrays that need nothing done to them: no check in Python, no copy.
+    """
+    cdef Py_buffer buffers[4]
+    cdef int count
+    cdef int wide       # 0 for float32, 1 for float64
+    cdef int64_t size   # of the first
+    cdef char *add(self, object array, bint writable, bint same_shape) except? NULL
+    cdef bint overlap(self, int i, int j) noexcept
