@@ -113,8 +113,10 @@ TYPED(add_slope_terms)(const hw_chunk_source *source, TYPED(piece) p, REAL *lane
         p.rows = n / p.width;
         REAL *rest = lanes + p.rows * p.width;
         int64_t i = p.rows * p.width;
-        if (p.first) TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 1);
-        else TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 0);
+        if (p.first)
+            TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 1);
+        else
+            TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 0);
     }
     for (int64_t row = 0; row < p.rows; row++) {
         int64_t i = row * p.stride;

@@ -1,9 +1,10 @@
 /* One vector of the instruction set being compiled: f32v and f64v, load, store, broadcast, fma.
  *
- * Everything but the fused multiply-add is the C vector extension that gcc and clang share. Where the
- * set has no FMA (baseline x86-64) the product is added with one correct rounding in software: the
- * float32 product is exact in float64, the sum is rounded to odd there, and rounding that to float32
- * is the rounding of the exact value (Boldo and Melquiond 2008); float64 takes the C library's fma. */
+ * Everything but the fused multiply-add is the C vector extension that gcc and clang share. Where
+ * the set has no FMA (baseline x86-64) the product is added with one correct rounding in software:
+ * the float32 product is exact in float64, the sum is rounded to odd there, and rounding that to
+ * float32 is the rounding of the exact value (Boldo and Melquiond 2008); float64 takes the C
+ * library's fma. */
 #ifndef HALFWAVE_TILES_VECTOR_H
 #define HALFWAVE_TILES_VECTOR_H
 
@@ -79,6 +80,13 @@ static inline f64v f64_fma(f64v a, f64v b, f64v c) {
     for (int i = 0; i < F64_LANES; i++) c[i] = fma(a[i], b[i], c[i]);
     return c;
 }
+#endif
+
+/* Before a loop whose iterations do not depend on one another. */
+#if defined(__clang__)
+#define HW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define HW_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
 #define F32_LOAD(p) (*(const f32v *)__builtin_assume_aligned((p), HW_BYTES))
