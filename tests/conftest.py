@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-
 from halfwave._cpu import runtime
 
 ISAS = runtime.supported_isas()
@@ -38,8 +37,8 @@ def same_bits(actual, expected):
     assert actual.dtype == expected.dtype
     assert actual.shape == expected.shape
     unsigned = np.dtype(f"u{actual.itemsize}")
-    differ = (
-        np.ascontiguousarray(actual).view(unsigned) != np.ascontiguousarray(expected).view(unsigned)
+    differ = np.ascontiguousarray(actual).view(unsigned) != np.ascontiguousarray(expected).view(
+        unsigned
     )
     if actual.dtype.kind == "f":
         differ &= ~(np.isnan(actual) & np.isnan(expected))
@@ -70,4 +69,6 @@ def everywhere(compute):
 
 def pytest_report_header():
     forced = os.environ.get("HALFWAVE_ISA")
-    return f"halfwave: instruction sets {', '.join(ISAS)}" + (f" ({forced} forced)" if forced else "")
+    return f"halfwave: instruction sets {', '.join(ISAS)}" + (
+        f" ({forced} forced)" if forced else ""
+    )

@@ -8,13 +8,15 @@ of elements, a cache-sized piece at a time, and applies them.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from halfwave._cpu.runtime cimport (
-    HW_BLOCKS_SLACK,
     Plain,
     hw_tiles,
     parallel_for,
     tiles,
     worthwhile_threads,
 )
+
+cdef extern from "dispatch.h":
+    enum: HW_BLOCKS_SLACK
 
 cdef int64_t GRAIN = 1 << 16  # elements a task
 cdef enum:
@@ -33,7 +35,7 @@ cdef struct Job:
 
 cdef void apply(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
-    cdef uint32_t words[PIECE + 4 * 16]
+    cdef uint32_t words[PIECE + 4 * HW_BLOCKS_SLACK]
     cdef int64_t at = task * GRAIN, end = min(at + GRAIN, job.size), length
     while at < end:  # `at` is a multiple of 4, so of whole blocks
         length = min(<int64_t>PIECE, end - at)
@@ -65,5 +67,3 @@ def dropout(uint64_t seed, uint64_t stream, uint32_t threshold, double scale, x,
         parallel_for(apply, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.5))
     return True
-
-assert HW_BLOCKS_SLACK <= 16

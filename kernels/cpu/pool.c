@@ -1,9 +1,9 @@
 /* A small pool: workers spin for some tens of microseconds after a job, then sleep.
  *
- * A job is a counter that caller and workers increment to draw the next task. A worker counts itself
- * in before it looks whether the job is open, and the caller, having drawn the last task, closes the
- * job and waits only for those who are in: a worker that wakes late costs nobody anything.
- * fork() leaves the child without workers; it starts its own on first use. */
+ * A job is a counter that caller and workers increment to draw the next task. A worker counts
+ * itself in before it looks whether the job is open, and the caller, having drawn the last task,
+ * closes the job and waits only for those who are in: a worker that wakes late costs nobody
+ * anything. fork() leaves the child without workers; it starts its own on first use. */
 #define _GNU_SOURCE
 #include "pool.h"
 
@@ -181,8 +181,10 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
         draw_tasks(0);
         atomic_store(&job.closed, 1);
         for (int spin = 0; atomic_load(&job.inside); spin++) {
-            if (spin < SPINS) PAUSE();
-            else sched_yield();
+            if (spin < SPINS)
+                PAUSE();
+            else
+                sched_yield();
         }
         result = atomic_load(&stop) ? -1 : 0;
         atomic_flag_clear(&busy);
@@ -207,7 +209,8 @@ void hw_set_num_threads(int threads) {
     atomic_store(&num_threads, threads < HW_MAX_THREADS ? threads : HW_MAX_THREADS);
 }
 
-/* ---- workspace -------------------------------------------------------------------------------- */
+/* ---- workspace --------------------------------------------------------------------------------
+ */
 
 #define KEPT_AT_MOST (INT64_C(64) << 20)
 #define HUGE_PAGE (INT64_C(2) << 20)
@@ -240,6 +243,8 @@ void *hw_workspace_take(int64_t bytes) {
 }
 
 void hw_workspace_give(void *memory) {
-    if (memory && memory == kept) atomic_flag_clear(&kept_taken);
-    else free(memory);
+    if (memory && memory == kept)
+        atomic_flag_clear(&kept_taken);
+    else
+        free(memory);
 }

@@ -1,7 +1,7 @@
 /* The thread pool: the caller and its workers share out numbered tasks.
  *
- * Which thread runs a task is left to chance, so a task may depend on its number alone; that is what
- * makes every result independent of the number of threads. */
+ * Which thread runs a task is left to chance, so a task may depend on its number alone; that is
+ * what makes every result independent of the number of threads. */
 #ifndef HALFWAVE_POOL_H
 #define HALFWAVE_POOL_H
 
@@ -13,8 +13,8 @@
 typedef void (*hw_task)(void *context, int64_t index, int worker);
 
 /* Runs tasks 0 … count-1 on at most `threads` threads and returns when all have ended: 0, or -1 if
- * `poll` asked to stop. Serial when called inside a task, when another caller holds the pool, or for
- * one thread. Every task runs in the default floating-point environment: round to nearest,
+ * `poll` asked to stop. Serial when called inside a task, when another caller holds the pool, or
+ * for one thread. Every task runs in the default floating-point environment: round to nearest,
  * subnormals kept, whatever the caller has set; the caller's own is restored. */
 int hw_parallel_for(hw_task task, void *context, int64_t count, int threads);
 
@@ -22,8 +22,8 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads);
 void hw_set_poll(int (*poll)(void));
 
 /* Exported by name as well, for threadpoolctl. */
-int hw_get_num_threads(void);
-void hw_set_num_threads(int threads);
+__attribute__((visibility("default"))) int hw_get_num_threads(void);
+__attribute__((visibility("default"))) void hw_set_num_threads(int threads);
 
 /* Memory for packing, kept between calls up to 64 MiB; a second taker gets fresh memory.
  * NULL when there is none. Aligned to 64 bytes. */

@@ -1,5 +1,5 @@
 """What every family needs of the runtime: the pool, the tiles in use, and views of arrays."""
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
@@ -15,10 +15,13 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
-    int HW_BLOCKS_SLACK
+    ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
+                             void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
         void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
                        uint32_t *out) noexcept nogil
+        hw_draw uniform_f32, uniform_f64, normal_f32, normal_f64, truncated_f32, truncated_f64
+        void (*round_f16)(const float *x, int64_t n, uint16_t *out) noexcept nogil
     ctypedef struct hw_chunk_source:
         const void *x
         const void *dy

@@ -15,8 +15,14 @@ import numpy as np
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def array(x: Any, name: str, *, ndim: int | None = None, dtype: np.dtype | None = None,
-          like: str = "the other arrays") -> np.ndarray:
+def array(
+    x: Any,
+    name: str,
+    *,
+    ndim: int | None = None,
+    dtype: np.dtype | None = None,
+    like: str = "the other arrays",
+) -> np.ndarray:
     """`x` as an aligned NumPy array of native float32 or float64, without a copy where it is one.
 
     Takes NumPy arrays and whatever offers ``__dlpack__`` in CPU memory. Strides are kept.
@@ -40,9 +46,7 @@ def _from_elsewhere(x: Any, name: str) -> np.ndarray:
     if hasattr(x, "__cuda_array_interface__"):
         raise TypeError(f"{name} lies in GPU memory; halfwave computes on CPU arrays here")
     if not hasattr(x, "__dlpack__"):
-        raise TypeError(
-            f"{name} must be a NumPy array or offer __dlpack__, not {type(x).__name__}"
-        )
+        raise TypeError(f"{name} must be a NumPy array or offer __dlpack__, not {type(x).__name__}")
     try:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, ValueError) as error:
@@ -54,9 +58,15 @@ def contiguous(x: np.ndarray) -> np.ndarray:
     return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
 
 
-def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[np.ndarray] = (), *,
-           name: str = "out", strided: bool = False,
-           ) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+def output(
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    inputs: Sequence[np.ndarray] = (),
+    *,
+    name: str = "out",
+    strided: bool = False,
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
     """Where to write a result, and the function to call afterwards, which returns what to return.
 
     The first is C-contiguous (unless `strided`: then any aligned strides) and overlaps no input; where
@@ -76,8 +86,11 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[n
         raise ValueError(f"{name} is read-only")
     if _overlaps_itself(out):
         raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
-    regular = (out.flags.aligned and not any(s % out.itemsize for s in out.strides)) if strided \
+    regular = (
+        (out.flags.aligned and not any(s % out.itemsize for s in out.strides))
+        if strided
         else (out.flags.c_contiguous and out.flags.aligned)
+    )
     if regular and not any(np.may_share_memory(out, x) for x in inputs):
         return out, lambda: out
     fresh = np.empty(shape, dtype)
@@ -91,22 +104,30 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[n
 
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are the same elements in the same order."""
-    return (a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides
-            and a.dtype == b.dtype)
+    return (
+        a.ctypes.data == b.ctypes.data
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
 
 
 def _overlaps_itself(x: np.ndarray) -> bool:
     if x.size <= 1:
         return False
     reach = x.itemsize  # bytes spanned by the dimensions so far, shortest stride first
-    for stride, length in sorted((abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1):
+    for stride, length in sorted(
+        (abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1
+    ):
         if stride < reach:
             return True
         reach += stride * (length - 1)
     return False
 
 
-def integer(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
+def integer(
+    value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None
+) -> int:
     """`value` as an int; bools and floats are refused."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
@@ -137,8 +158,9 @@ def number(value: Any, name: str) -> float:
 def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
     """`value` if it is one of the strings `allowed`."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, allowed))}, "
-                        f"not {type(value).__name__}")
+        raise TypeError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, not {type(value).__name__}"
+        )
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
     return value
@@ -177,12 +199,19 @@ def pair(value: Any, name: str, *, minimum: int = 1) -> tuple[int, int]:
         vertical, horizontal = value
     else:
         vertical = horizontal = value
-    return (integer(vertical, name, minimum=minimum, maximum=2**31 - 1),
-            integer(horizontal, name, minimum=minimum, maximum=2**31 - 1))
+    return (
+        integer(vertical, name, minimum=minimum, maximum=2**31 - 1),
+        integer(horizontal, name, minimum=minimum, maximum=2**31 - 1),
+    )
 
 
-def padding(value: Any, kernel: tuple[int, int], stride: tuple[int, int],
-            dilation: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def padding(
+    value: Any,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    size: tuple[int, int],
+) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) from an int, a pair, a pair of pairs, "valid" or "same".
 
     "same" gives ceil(size / stride) outputs; an odd amount has the larger half at bottom and right.
@@ -198,8 +227,10 @@ def padding(value: Any, kernel: tuple[int, int], stride: tuple[int, int],
         return (ends[0], ends[1], ends[2], ends[3])
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise ValueError('padding must be an integer, a pair, ((top, bottom), (left, right)), '
-                             f'"valid" or "same", not {len(value)} values')
+            raise ValueError(
+                "padding must be an integer, a pair, ((top, bottom), (left, right)), "
+                f'"valid" or "same", not {len(value)} values'
+            )
         top, bottom = pair(value[0], "padding", minimum=0)
         left, right = pair(value[1], "padding", minimum=0)
         return (top, bottom, left, right)

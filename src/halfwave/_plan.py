@@ -196,9 +196,7 @@ def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
     return Plan(operation, chosen, g.groups, inputs, columns, outputs * met)
 
 
-def matmul_sizes(
-    a: tuple[int, ...], b: tuple[int, ...]
-) -> tuple[tuple[int, ...], int, int, int]:
+def matmul_sizes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], int, int, int]:
     """(batch shape, m, k, n) by NumPy's rules; a vector is a matrix of one row or column."""
     if not a or not b:
         raise ValueError(f"{'b' if a else 'a'} must have at least one dimension")

@@ -11,7 +11,6 @@ from ._cpu import conv as _cpu
 from ._cpu import reduction as _reduction
 
 
-
 def conv2d(
     x: np.ndarray,
     w: np.ndarray,
@@ -239,7 +238,9 @@ def _window(x: np.ndarray, layout: str, size: tuple[int, int], top: int, left: i
     """The part of x, zero beyond its border, of `size` with (top, left) rows and columns before x."""
     source = _channels_second(x, layout)
     batch, channels = source.shape[:2]
-    target = _channels_second(np.empty(_plan.order(layout, batch, channels, *size), x.dtype), layout)
+    target = _channels_second(
+        np.empty(_plan.order(layout, batch, channels, *size), x.dtype), layout
+    )
     _cpu.window(source, target, top, left)
     return target
 

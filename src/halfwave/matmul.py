@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from . import _arrays, _plan
@@ -69,9 +68,7 @@ def matmul(
     return finish()
 
 
-def matmul_backward(
-    dy: np.ndarray, a: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of ``matmul(a, b)``: ``dy @ bᵀ`` and ``aᵀ @ dy``.
 
     Where an operand was broadcast over a batch, its gradient sums over that batch in the same

@@ -3,8 +3,8 @@
  * Lanes span output columns. One step of the chain loads two vectors of b and multiplies them by
  * ROWS broadcast elements of a; the sums stay in registers (14×2 of 32 with AVX-512, 6×2 of 16 with
  * AVX2, 12×2 of 32 with NEON). They are named variables, made by the macros below: gcc spills an
- * array. c is fetched while the chain runs. Smaller tiles serve the last rows of a block; panels keep
- * the full tile's stride. */
+ * array. c is fetched while the chain runs. Smaller tiles serve the last rows of a block; panels
+ * keep the full tile's stride. */
 #include "contraction.h"
 #include "vector.h"
 
@@ -28,53 +28,52 @@
 #define EACH_14(X) EACH_12(X) X(12) X(13)
 
 #define ZERO(i) VEC l##i = {0}, r##i = {0};
-#define FETCH(i)                                                                                   \
-    __builtin_prefetch(c + i * row_stride);                                                        \
+#define FETCH(i)                            \
+    __builtin_prefetch(c + i * row_stride); \
     __builtin_prefetch(c + i * row_stride + 2 * LANES - 1);
-#define STEP(i)                                                                                    \
-    x = a[i] - (VEC){0};                                                                           \
-    l##i = FMA(x, left, l##i);                                                                     \
+#define STEP(i)                \
+    x = a[i] - (VEC){0};       \
+    l##i = FMA(x, left, l##i); \
     r##i = FMA(x, right, r##i);
-#define STORE(i)                                                                                   \
-    row = (VEC_U *)(c + i * row_stride);                                                           \
-    if (flags & HW_ACCUMULATE) {                                                                   \
-        l##i = row[0] + l##i;                                                                      \
-        r##i = row[1] + r##i;                                                                      \
-    }                                                                                              \
-    if (flags & HW_ROW_BIAS) {                                                                     \
-        l##i = l##i + row_bias[i];                                                                 \
-        r##i = r##i + row_bias[i];                                                                 \
-    }                                                                                              \
-    if (flags & HW_COLUMN_BIAS) {                                                                  \
-        l##i = l##i + ((const VEC_U *)column_bias)[0];                                             \
-        r##i = r##i + ((const VEC_U *)column_bias)[1];                                             \
-    }                                                                                              \
-    row[0] = l##i;                                                                                 \
+#define STORE(i)                                       \
+    row = (VEC_U *)(c + i * row_stride);               \
+    if (flags & HW_ACCUMULATE) {                       \
+        l##i = row[0] + l##i;                          \
+        r##i = row[1] + r##i;                          \
+    }                                                  \
+    if (flags & HW_ROW_BIAS) {                         \
+        l##i = l##i + row_bias[i];                     \
+        r##i = r##i + row_bias[i];                     \
+    }                                                  \
+    if (flags & HW_COLUMN_BIAS) {                      \
+        l##i = l##i + ((const VEC_U *)column_bias)[0]; \
+        r##i = r##i + ((const VEC_U *)column_bias)[1]; \
+    }                                                  \
+    row[0] = l##i;                                     \
     row[1] = r##i;
 
-#define TILE(type, rows)                                                                           \
-    static void tile_##type##_##rows(int64_t k, const REAL *a, const REAL *b, REAL *c,             \
-                                     int64_t row_stride, int flags, const REAL *row_bias,          \
-                                     const REAL *column_bias) {                                    \
-        EACH_##rows(ZERO) VEC x, left, right;                                                      \
-        EACH_##rows(FETCH)                                                    \
-        for (int64_t p = 0; p < k; p++, a += TILE_ROWS, b += 2 * LANES) {                          \
-            left = LOAD(b);                                                                        \
-            right = LOAD(b + LANES);                                                               \
-            EACH_##rows(STEP)                                                                      \
-        }                                                                                          \
-        VEC_U *row;                                                                                \
-        EACH_##rows(STORE)                                                                         \
+#define TILE(type, rows)                                                                     \
+    static void tile_##type##_##rows(int64_t k, const REAL *a, const REAL *b, REAL *c,       \
+                                     int64_t row_stride, int flags, const REAL *row_bias,    \
+                                     const REAL *column_bias) {                              \
+        EACH_##rows(ZERO) VEC x, left, right;                                                \
+        EACH_##rows(FETCH) for (int64_t p = 0; p < k; p++, a += TILE_ROWS, b += 2 * LANES) { \
+            left = LOAD(b);                                                                  \
+            right = LOAD(b + LANES);                                                         \
+            EACH_##rows(STEP)                                                                \
+        }                                                                                    \
+        VEC_U *row;                                                                          \
+        EACH_##rows(STORE)                                                                   \
     }
 
 /* Which tile serves 0, 1, 2, … remaining rows: P(r) names the tile of r rows. */
 #if TILE_ROWS == 14
 #define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 8) TILE(type, 14)
-#define BY_ROWS(P)                                                                                 \
+#define BY_ROWS(P) \
     {P(1), P(1), P(2), P(4), P(4), P(8), P(8), P(8), P(8), P(14), P(14), P(14), P(14), P(14), P(14)}
 #elif TILE_ROWS == 12
 #define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 8) TILE(type, 12)
-#define BY_ROWS(P)                                                                                 \
+#define BY_ROWS(P) \
     {P(1), P(1), P(2), P(4), P(4), P(8), P(8), P(8), P(8), P(12), P(12), P(12), P(12)}
 #elif TILE_ROWS == 6
 #define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 6)

@@ -18,11 +18,11 @@ typedef void (*hw_tile_f64)(int64_t k, const double *a, const double *b, double 
                             const double *column_bias);
 
 typedef struct {
-    int rows;                               /* of the full tile, the same for both types */
-    int columns_f32, columns_f64;           /* of every tile */
-    hw_tile_f32 f32[HW_MAX_TILE_ROWS + 1];  /* [r]: the smallest tile with at least r rows */
+    int rows;                              /* of the full tile, the same for both types */
+    int columns_f32, columns_f64;          /* of every tile */
+    hw_tile_f32 f32[HW_MAX_TILE_ROWS + 1]; /* [r]: the smallest tile with at least r rows */
     hw_tile_f64 f64[HW_MAX_TILE_ROWS + 1];
-    int tile_rows[HW_MAX_TILE_ROWS + 1];    /* how many rows that tile writes */
+    int tile_rows[HW_MAX_TILE_ROWS + 1]; /* how many rows that tile writes */
 } hw_contraction_tiles;
 
 #endif

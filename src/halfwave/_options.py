@@ -1,0 +1,61 @@
+"""What every initializer takes, and its checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from . import _arrays
+
+Shape = int | Sequence[int]
+
+DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Common(TypedDict, total=False):
+    """What every initializer takes; the random ones require `seed`."""
+
+    seed: int
+    stream: int | str
+    dtype: Any
+    device: str
+    out: np.ndarray | None
+    shard: Sequence[slice] | None
+
+
+class Scaled(Common, total=False):
+    """What every variance-scaling initializer takes."""
+
+    groups: int
+    transposed: bool
+    layout: str
+
+
+def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
+    """The dtype of the array and the one it is computed in; the device is checked on the way."""
+    if not isinstance(device, str):
+        raise TypeError(f"device must be 'cpu', not {type(device).__name__}")
+    if device != "cpu":
+        raise ValueError(
+            f"device must be 'cpu', not {device!r}: this build computes on the CPU only"
+        )
+    try:
+        kind = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind not in DTYPES:
+        raise TypeError(f"dtype must be float16, float32 or float64, not {dtype!r}")
+    return kind, np.dtype(np.float64 if kind == np.float64 else np.float32)
+
+
+def real(value: Any, dtype: np.dtype, name: str, *, infinite: bool = False) -> float:
+    """`value` rounded to `dtype`; finite, unless it may be `infinite`."""
+    if infinite and isinstance(value, (float, np.floating)) and math.isinf(value):
+        return float(value)
+    number = _arrays.number(value, name)
+    if abs(number) > np.finfo(dtype).max:
+        raise ValueError(f"{name} must be at most {np.finfo(dtype).max} in {dtype}, not {number}")
+    return float(dtype.type(number))
