@@ -84,7 +84,9 @@ def map1(int function, x, out):
 
 
 def map2(int function, a, b, out):
-    """out = f'(a, b), elementwise: dy and x of RELU, dy and y of SIGMOID or TANH. False: not plain, nothing done."""
+    """out = the gradient by x, of dy and x (RELU) or of dy and y (SIGMOID, TANH), elementwise.
+
+    False: not plain, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
@@ -118,7 +120,9 @@ def prelu(x, alpha, int64_t channels, int64_t inner, out):
     if job.alpha == NULL:
         return False
     job.y = plain.add(out, True, True)
-    if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2) or job.alpha == job.y:
+    if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
+        return False
+    if plain.size > 0 and job.alpha == job.y:
         return False
     job.prelu = table.prelu[plain.wide]
     job.size = plain.size
@@ -144,7 +148,9 @@ def prelu_backward(dy, x, alpha, int64_t outer, int64_t channels, int64_t inner,
     if source.dx == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
         return False
     source.alpha = plain.add(alpha, False, False)
-    if source.alpha == NULL or plain.overlap(2, 3) or source.alpha == source.dx:
+    if source.alpha == NULL or plain.overlap(2, 3):
+        return False
+    if plain.size > 0 and source.alpha == source.dx:
         return False
     cdef Plain slopes = Plain.__new__(Plain)
     cdef char *sums = slopes.add(dalpha, True, False)

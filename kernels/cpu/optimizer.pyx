@@ -47,7 +47,9 @@ def sgd_momentum(w, dw, velocity, double learning_rate, double momentum, double 
     job.velocity = plain.add(velocity, True, True)
     if job.velocity == NULL:
         return False
-    if plain.overlap(0, 1) or plain.overlap(1, 2) or plain.overlap(0, 2) or job.w == job.velocity:
+    if plain.overlap(0, 1) or plain.overlap(1, 2) or plain.overlap(0, 2):
+        return False
+    if plain.size > 0 and (job.w == job.velocity or job.dw == job.w or job.dw == job.velocity):
         return False
     job.tiles = tiles().optimizer
     job.wide = plain.wide

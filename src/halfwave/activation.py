@@ -178,9 +178,7 @@ def sigmoid(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     return run(_sigmoid, {"x": x}, out)
 
 
-def sigmoid_backward(
-    dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None
-) -> np.ndarray:
+def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Gradient of `sigmoid`: ``dx = dy * y * (1 - y)``.
 
     Parameters
@@ -231,9 +229,7 @@ def tanh(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     return run(_tanh, {"x": x}, out)
 
 
-def tanh_backward(
-    dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None
-) -> np.ndarray:
+def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Gradient of `tanh`: ``dx = dy * (1 - y) * (1 + y)``.
 
     Parameters

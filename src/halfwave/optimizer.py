@@ -77,6 +77,6 @@ def sgd_momentum(
 
 def _rate(value: Any, name: str, dtype: np.dtype) -> float:
     number = _arrays.number(value, name)
-    if not 0 <= number <= np.finfo(dtype).max:
+    if not 0 <= number <= float(np.finfo(dtype).max):
         raise ValueError(f"{name} must be at least 0 and finite in {dtype}, not {number}")
     return number
