@@ -1,5 +1,7 @@
 """Rectifier-network passes and initializers with the same bits everywhere."""
 
+from importlib.metadata import version as _version
+
 from . import init, random
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
@@ -57,6 +59,8 @@ __all__ = [
     "tanh",
     "tanh_backward",
 ]
+
+__version__ = _version("halfwave")
 
 register_with_threadpoolctl()
 del register_with_threadpoolctl
