@@ -124,7 +124,9 @@ def _gpus(folder: Path) -> list[str]:
     names = []
     for path in sorted(folder.glob("*/information")):
         try:
-            fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+            fields = dict(
+                line.split(":", 1) for line in path.read_text().splitlines() if ":" in line
+            )
         except OSError:
             continue
         names.append(fields.get("Model", "NVIDIA GPU").strip())

@@ -90,7 +90,7 @@ def mixed(shape: tuple[int, ...], dtype: str, key: str) -> np.ndarray:
     """`numbers` with special values sprinkled in, each at several places."""
     x = numbers(shape, dtype, key, spread=16)
     flat, special = x.reshape(-1), specials(dtype)
-    flat[:: 37] = np.resize(special, flat[:: 37].size)
+    flat[::37] = np.resize(special, flat[::37].size)
     return x
 
 
@@ -116,7 +116,9 @@ def _philox(dtype: str) -> Iterator[np.ndarray]:
 @case("random.bits", ("uint32",))
 def _bits(dtype: str) -> Iterator[np.ndarray]:
     yield hw.random.bits((100_003,), seed=2**63 + 5, stream=2**64 - 1)
-    yield hw.random.bits((33, 31), seed=1, stream="conv1.weight", shard=(slice(3, 30, 2), slice(5, 7)))
+    yield hw.random.bits(
+        (33, 31), seed=1, stream="conv1.weight", shard=(slice(3, 30, 2), slice(5, 7))
+    )
 
 
 def _initializer(name: str, *variants: dict[str, Any], shape: tuple[int, ...] = SHAPE) -> None:
@@ -137,7 +139,9 @@ _initializer("zeros")
 _initializer("constant", {"value": 0.1})
 _initializer("normal", {}, {"std": 0.01, "mean": -3.0}, {"shape": (300_007,)})
 _initializer("uniform", {}, {"low": -0.1, "high": 0.3}, {"shape": (300_007,)})
-_initializer("truncated_normal", {}, {"lower": 3.0, "upper": 5.0}, {"shape": (100_003,), "std": 0.3})
+_initializer(
+    "truncated_normal", {}, {"lower": 3.0, "upper": 5.0}, {"shape": (100_003,), "std": 0.3}
+)
 _initializer("variance_scaling", *({"scale": 1.7, "distribution": d}
                                    for d in ("normal", "uniform", "truncated_normal")))  # fmt: skip
 for _scheme in ("lecun", "xavier", "he"):
@@ -294,7 +298,9 @@ def _max_pool2d_backward(dtype: str) -> Iterator[np.ndarray]:
 @case("spatial_pyramid_pool")
 def _spatial_pyramid_pool(dtype: str) -> Iterator[np.ndarray]:
     for layout in ("NCHW", "NHWC"):
-        yield hw.spatial_pyramid_pool(mixed((2, 9, 11, 13), dtype, "x"), (6, 3, 2, 1), layout=layout)
+        yield hw.spatial_pyramid_pool(
+            mixed((2, 9, 11, 13), dtype, "x"), (6, 3, 2, 1), layout=layout
+        )
 
 
 @case("spatial_pyramid_pool_backward")

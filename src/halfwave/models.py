@@ -96,9 +96,10 @@ class Network:
         """Number of layers with weights."""
         return sum(isinstance(row, (Conv, Full)) for row in self.rows)
 
-    def plan(self, *, image: int = 224, channels: int = 3, classes: int | None = None,
-             width: float = 1.0) -> list[Planned]:
-        """Names, sizes and costs of all rows for square images; `width` scales every layer but the last."""
+    def plan(
+        self, *, image: int = 224, channels: int = 3, classes: int | None = None, width: float = 1.0
+    ) -> list[Planned]:
+        """Names, sizes and costs of all rows; `width` scales every layer but the last."""
         planned: list[Planned] = []
         stage, place, full = 1, 0, 0
         size, count = image, channels  # of the map; size 0 once it is a vector
@@ -106,8 +107,11 @@ class Network:
             last = index == len(self.rows) - 1
             if isinstance(row, Conv):
                 place += 1
-                alone = not any(isinstance(near, Conv) for near in
-                                self.rows[max(index - 1, 0):index] + self.rows[index + 1:index + 2])
+                alone = not any(
+                    isinstance(near, Conv)
+                    for near in self.rows[max(index - 1, 0) : index]
+                    + self.rows[index + 1 : index + 2]
+                )
                 name = f"conv{stage}" if alone else f"conv{stage}_{place}"
                 outputs = max(1, round(row.outputs * width))
                 size = -(-size // row.stride)
@@ -116,7 +120,9 @@ class Network:
             elif isinstance(row, Pool):
                 name, outputs, weights, cost = f"pool{stage}", count, 0, 0
                 if size < row.kernel:
-                    raise ValueError(f"image is too small for {self.name}: {name} gets {size} pixels")
+                    raise ValueError(
+                        f"image is too small for {self.name}: {name} gets {size} pixels"
+                    )
                 size = (size - row.kernel) // row.stride + 1
                 stage, place = stage + 1, 0
             elif isinstance(row, Pyramid):
@@ -125,9 +131,12 @@ class Network:
             else:
                 full += 1
                 name = f"fc{full}"
-                count, size = count * max(size, 1)**2, 0
-                outputs = classes if last and classes is not None else \
-                    (row.outputs if last else max(1, round(row.outputs * width)))
+                count, size = count * max(size, 1) ** 2, 0
+                outputs = (
+                    classes
+                    if last and classes is not None
+                    else (row.outputs if last else max(1, round(row.outputs * width)))
+                )
                 weights = cost = outputs * count
             planned.append(Planned(name, row, count, outputs, size, weights, cost))
             count = outputs
@@ -147,9 +156,19 @@ class Network:
         lines.append(f"{'':<45}{sum(row.multiply_adds for row in plan):>16,} multiply-adds")
         return "\n".join(lines)
 
-    def build(self, *, image: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0,
-              activation: str = "prelu", initializer: nn.Initializer | None = None,
-              dropout: float = 0.5, seed: int = 0, dtype: str = "float32") -> nn.Sequential:
+    def build(
+        self,
+        *,
+        image: int = 224,
+        channels: int = 3,
+        classes: int = 1000,
+        width: float = 1.0,
+        activation: str = "prelu",
+        initializer: nn.Initializer | None = None,
+        dropout: float = 0.5,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> nn.Sequential:
         """The network with weights.
 
         Parameters
@@ -177,27 +196,43 @@ class Network:
         for index, item in enumerate(plan):
             number = item.name.removeprefix("conv").removeprefix("fc")
             if isinstance(item.row, Conv):
-                layers.append(nn.Conv2d(
-                    item.inputs, item.outputs, item.row.kernel, stride=item.row.stride,
-                    padding="same", name=item.name, **common,
-                    initializer=initializer or partial(hw.init.he_normal, mode="fan_out")))
-                layers.append(nn.activation(activation, item.outputs, name=f"act{number}",
-                                            dtype=dtype))
+                layers.append(
+                    nn.Conv2d(
+                        item.inputs,
+                        item.outputs,
+                        item.row.kernel,
+                        stride=item.row.stride,
+                        padding="same",
+                        name=item.name,
+                        **common,
+                        initializer=initializer or partial(hw.init.he_normal, mode="fan_out"),
+                    )
+                )
+                layers.append(
+                    nn.activation(activation, item.outputs, name=f"act{number}", dtype=dtype)
+                )
             elif isinstance(item.row, Pool):
-                layers.append(nn.MaxPool2d(item.row.kernel, stride=item.row.stride,
-                                           name=item.name))
+                layers.append(nn.MaxPool2d(item.row.kernel, stride=item.row.stride, name=item.name))
             elif isinstance(item.row, Pyramid):
                 layers.append(nn.SpatialPyramidPool(item.row.levels, name=item.name))
             else:
                 if plan[index - 1].size:
                     layers.append(nn.Flatten())
                 last = index == len(plan) - 1
-                layers.append(nn.Linear(
-                    item.inputs, item.outputs, name=item.name, **common,
-                    initializer=initializer or partial(hw.init.normal, std=0.001 if last else 0.01)))
+                layers.append(
+                    nn.Linear(
+                        item.inputs,
+                        item.outputs,
+                        name=item.name,
+                        **common,
+                        initializer=initializer
+                        or partial(hw.init.normal, std=0.001 if last else 0.01),
+                    )
+                )
                 if not last:
-                    layers.append(nn.activation(activation, item.outputs, name=f"act_fc{number}",
-                                                dtype=dtype))
+                    layers.append(
+                        nn.activation(activation, item.outputs, name=f"act_fc{number}", dtype=dtype)
+                    )
                     if dropout:
                         layers.append(nn.Dropout(dropout, name=f"drop{number}", seed=seed))
         return nn.Sequential(layers)
@@ -211,9 +246,20 @@ def _large(name: str, first: int, a_stage: int, widths: tuple[int, int, int]) ->
 
 
 def _small(name: str, extra: int) -> Network:
-    return Network(name, (Conv(7, 64, 2), Pool(3, 3), *[Conv(2, 128)] * 4, Pool(2, 2),
-                          *[Conv(2, 256)] * (6 + extra), Pyramid((6, 3, 2, 1)),
-                          Full(4096), Full(4096), Full(1000)))
+    return Network(
+        name,
+        (
+            Conv(7, 64, 2),
+            Pool(3, 3),
+            *[Conv(2, 128)] * 4,
+            Pool(2, 2),
+            *[Conv(2, 256)] * (6 + extra),
+            Pyramid((6, 3, 2, 1)),
+            Full(4096),
+            Full(4096),
+            Full(1000),
+        ),
+    )
 
 
 MODEL_14 = _small("14-layer model (Table 1)", 0)
@@ -223,16 +269,35 @@ MODEL_B = _large("model B (Table 3)", 96, 6, (256, 512, 512))
 MODEL_C = _large("model C (Table 3)", 96, 6, (384, 768, 896))
 
 # For digits of 28 x 28 pixels: the shape of model A, as small as a laptop likes.
-DIGITS = Network("small conv net for digits", (
-    Conv(3, 8), Pool(2, 2), Conv(3, 16), Conv(3, 16), Pool(2, 2), Conv(3, 32), Conv(3, 32),
-    Pyramid((3, 2, 1)), Full(64), Full(10)))
+DIGITS = Network(
+    "small conv net for digits",
+    (
+        Conv(5, 8, 2),
+        Conv(3, 16),
+        Conv(3, 16),
+        Pool(2, 2),
+        Conv(3, 32),
+        Conv(3, 32),
+        Pyramid((3, 2, 1)),
+        Full(64),
+        Full(10),
+    ),
+)
 
 PAPER = {"14": MODEL_14, "A": MODEL_A, "B": MODEL_B, "C": MODEL_C, "30": MODEL_30}
 
 
-def fully_connected(depth: int, *, inputs: int = 784, width: int = 128, classes: int = 10,
-                    activation: str = "relu", initializer: nn.Initializer | None = None,
-                    seed: int = 0, dtype: str = "float32") -> nn.Sequential:
+def fully_connected(
+    depth: int,
+    *,
+    inputs: int = 784,
+    width: int = 128,
+    classes: int = 10,
+    activation: str = "relu",
+    initializer: nn.Initializer | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> nn.Sequential:
     """A net of `depth` fully connected layers: inputs → width → … → width → classes."""
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth}")
@@ -241,8 +306,14 @@ def fully_connected(depth: int, *, inputs: int = 784, width: int = 128, classes:
     for index in range(depth):
         if index:
             layers.append(nn.activation(activation, sizes[index], name=f"act{index}", dtype=dtype))
-        layers.append(nn.Linear(sizes[index], sizes[index + 1], name=f"fc{index + 1}",
-                                initializer=initializer, seed=seed, dtype=dtype))
+        layers.append(
+            nn.Linear(
+                sizes[index],
+                sizes[index + 1],
+                name=f"fc{index + 1}",
+                initializer=initializer,
+                seed=seed,
+                dtype=dtype,
+            )
+        )
     return nn.Sequential(layers)
-
-

@@ -43,8 +43,9 @@ class Experiment(NamedTuple):
 
 EXPERIMENTS = (
     Experiment("depth", "Depth: He and Xavier", depth.ticks, depth.run, plots.depth),
-    Experiment("initializers", "Initializers", initializers.ticks, initializers.run,
-               plots.initializers),
+    Experiment(
+        "initializers", "Initializers", initializers.ticks, initializers.run, plots.initializers
+    ),
     Experiment("prelu", "PReLU and ReLU", prelu.ticks, prelu.run, plots.prelu),
 )
 
@@ -61,10 +62,18 @@ def run(images: Images, settings: Settings, out: Path, console: Console) -> Figu
     done: list[str] = []
     written: list[str] = []
     try:
-        with Progress(TextColumn("{task.description:<21}"), BarColumn(), MofNCompleteColumn(),
-                      TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-            tasks = {item.name: progress.add_task(item.title, total=item.ticks(settings),
-                                                  start=False) for item in EXPERIMENTS}
+        with Progress(
+            TextColumn("{task.description:<21}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress:
+            tasks = {
+                item.name: progress.add_task(item.title, total=item.ticks(settings), start=False)
+                for item in EXPERIMENTS
+            }
             for item in EXPERIMENTS:
                 task = tasks[item.name]
                 progress.start_task(task)
@@ -79,8 +88,10 @@ def run(images: Images, settings: Settings, out: Path, console: Console) -> Figu
     except KeyboardInterrupt:
         console.print(report.table(figures)) if done else None
         rest = [item.name for item in EXPERIMENTS if item.name not in done]
-        raise Interrupted(f"finished and readable in {out}: {', '.join(done) or 'nothing'}; "
-                          f"not finished: {', '.join(rest) or 'nothing'}") from None
+        raise Interrupted(
+            f"finished and readable in {out}: {', '.join(done) or 'nothing'}; "
+            f"not finished: {', '.join(rest) or 'nothing'}"
+        ) from None
     console.print(report.table(figures))
     console.print(f"{len(written)} plots and {FIGURES} are in {out}", soft_wrap=True)
     return figures

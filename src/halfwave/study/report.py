@@ -65,16 +65,30 @@ def _percent(share: float) -> str:
 def _depth(figures: Figures) -> list[tuple[str, str, str]]:
     rows = []
     for layers, schemes in figures["curves"].items():
-        rows.append((f"Test error, {layers} layers, He", _percent(schemes["He"]["final_error"]),
-                     f"Xavier {_percent(schemes['Xavier']['final_error'])}; guessing 90%"))
+        rows.append(
+            (
+                f"Test error, {layers} layers, He",
+                _percent(schemes["He"]["final_error"]),
+                f"Xavier {_percent(schemes['Xavier']['final_error'])}; guessing 90%",
+            )
+        )
     ratio = figures["ratio"]
     first, glorot = ratio["first_layer"], ratio["first_layer_glorot"]
-    rows.append((f"First layer's gradient, {ratio['depth']} layers, He over Xavier",
-                 f"{first['mean']:,.0f} ± {first['std']:,.0f}",
-                 f"theory √2^{ratio['depth'] - 1} = {ratio['theory']:,.0f} "
-                 f"({100 * (first['over_theory'] - 1):+.1f}%)"))
-    rows.append(("… He over Glorot's 2/(n + n̂)", f"{glorot['mean']:,.0f} ± {glorot['std']:,.0f}",
-                 f"theory {glorot['theory']:,.0f}"))
+    rows.append(
+        (
+            f"First layer's gradient, {ratio['depth']} layers, He over Xavier",
+            f"{first['mean']:,.0f} ± {first['std']:,.0f}",
+            f"theory √2^{ratio['depth'] - 1} = {ratio['theory']:,.0f} "
+            f"({100 * (first['over_theory'] - 1):+.1f}%)",
+        )
+    )
+    rows.append(
+        (
+            "… He over Glorot's 2/(n + n̂)",
+            f"{glorot['mean']:,.0f} ± {glorot['std']:,.0f}",
+            f"theory {glorot['theory']:,.0f}",
+        )
+    )
     return rows
 
 
@@ -82,16 +96,26 @@ def _initializers(figures: Figures) -> list[tuple[str, str, str]]:
     rows = []
     for label, found in figures["start"]["relu"].items():
         tanh = figures["start"]["tanh"][label]["test_error"][-1]
-        rows.append((f"Test error from “{label}”, ReLU", _percent(found["test_error"][-1]),
-                     f"tanh {_percent(tanh)}; {found['step'][-1]} steps, "
-                     f"{len(found['activations']) + 1} layers"))
+        rows.append(
+            (
+                f"Test error from “{label}”, ReLU",
+                _percent(found["test_error"][-1]),
+                f"tanh {_percent(tanh)}; {found['step'][-1]} steps, "
+                f"{len(found['activations']) + 1} layers",
+            )
+        )
     for activation, found in figures["zero"].items():
         if activation.endswith("He"):
             continue
         moved = [str(i) for i, value in enumerate(found["weights_moved"], 1) if value > 0]
         hidden = found["different_units"][:-1]
-        rows.append((f"Zero weights, {activation}: layers that move", ", ".join(moved) or "none",
-                     f"of {len(hidden) + 1}; different units in a hidden layer: {max(hidden)}"))
+        rows.append(
+            (
+                f"Zero weights, {activation}: layers that move",
+                ", ".join(moved) or "none",
+                f"of {len(hidden) + 1}; different units in a hidden layer: {max(hidden)}",
+            )
+        )
     return rows
 
 
@@ -99,9 +123,15 @@ def _prelu(figures: Figures) -> list[tuple[str, str, str]]:
     curves, slopes = figures["curves"], figures["slopes"]["prelu"]
     names = list(slopes)
     return [
-        ("Test error, small conv net, PReLU", _percent(curves["prelu"]["final_error"]),
-         f"ReLU {_percent(curves['relu']['final_error'])}, "
-         f"shared slopes {_percent(curves['prelu_shared']['final_error'])}"),
-        (f"Mean slope at {names[0]}", f"{slopes[names[0]]['mean']:.3f}",
-         f"at {names[-1]} {slopes[names[-1]]['mean']:.3f}; start 0.25; paper's conv1 0.681 (shared)"),
+        (
+            "Test error, small conv net, PReLU",
+            _percent(curves["prelu"]["final_error"]),
+            f"ReLU {_percent(curves['relu']['final_error'])}, "
+            f"shared slopes {_percent(curves['prelu_shared']['final_error'])}",
+        ),
+        (
+            f"Mean slope at {names[0]}",
+            f"{slopes[names[0]]['mean']:.3f}",
+            f"at {names[-1]} {slopes[names[-1]]['mean']:.3f}; start 0.25; paper's conv1 0.681 (shared)",
+        ),
     ]

@@ -1,4 +1,4 @@
-"""Layers, loss and optimizer: thin plain Python over the operations, as much as the paper's nets need.
+"""Layers: thin plain Python over the operations, as much as the paper's nets need.
 
 A layer has ``forward(x, training=False)`` and ``backward(dy)``, which keeps what it needs in between,
 stores the gradients of its parameters and returns that of its input. Every parameter is drawn from a
@@ -7,7 +7,7 @@ random stream named after it ("conv1.weight"), so adding a layer changes the wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,9 @@ class Layer:
         raise NotImplementedError
 
 
-def _drawn(initializer: Initializer, shape: tuple[int, ...], name: str, seed: int,
-           dtype: str) -> Parameter:
+def _drawn(
+    initializer: Initializer, shape: tuple[int, ...], name: str, seed: int, dtype: str
+) -> Parameter:
     return Parameter(name, initializer(shape, seed=seed, stream=name, dtype=dtype))
 
 
@@ -81,12 +82,20 @@ class Linear(Layer):
         "float32" or "float64".
     """
 
-    def __init__(self, inputs: int, outputs: int, *, name: str = "linear",
-                 initializer: Initializer | None = None, seed: int = 0,
-                 dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        name: str = "linear",
+        initializer: Initializer | None = None,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
         self.name = name
-        self.weight = _drawn(initializer or hw.init.he_normal, (outputs, inputs),
-                             f"{name}.weight", seed, dtype)
+        self.weight = _drawn(
+            initializer or hw.init.he_normal, (outputs, inputs), f"{name}.weight", seed, dtype
+        )
         self.bias = Parameter(f"{name}.bias", np.zeros(outputs, dtype))
 
     def parameters(self) -> list[Parameter]:
@@ -117,17 +126,37 @@ class Conv2d(Layer):
         As in `Linear`.
     """
 
-    def __init__(self, channels: int, outputs: int, kernel: int | tuple[int, int], *,
-                 stride: int = 1, padding: Any = 0, dilation: int = 1, groups: int = 1,
-                 name: str = "conv", initializer: Initializer | None = None, seed: int = 0,
-                 dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: Any = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        name: str = "conv",
+        initializer: Initializer | None = None,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
         kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         self.name = name
-        self.weight = _drawn(initializer or hw.init.he_normal, (outputs, channels // groups, kh, kw),
-                             f"{name}.weight", seed, dtype)
+        self.weight = _drawn(
+            initializer or hw.init.he_normal,
+            (outputs, channels // groups, kh, kw),
+            f"{name}.weight",
+            seed,
+            dtype,
+        )
         self.bias = Parameter(f"{name}.bias", np.zeros(outputs, dtype))
-        self.geometry: dict[str, Any] = {"stride": stride, "padding": padding,
-                                         "dilation": dilation, "groups": groups}
+        self.geometry: dict[str, Any] = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
 
     def parameters(self) -> list[Parameter]:
         return [self.weight, self.bias]
@@ -172,8 +201,9 @@ class PReLU(Layer):
         As in `Linear`.
     """
 
-    def __init__(self, channels: int = 1, *, slope: float = 0.25, name: str = "prelu",
-                 dtype: str = "float32") -> None:
+    def __init__(
+        self, channels: int = 1, *, slope: float = 0.25, name: str = "prelu", dtype: str = "float32"
+    ) -> None:
         self.name = name
         self.slope = Parameter(f"{name}.slope", np.full(channels, slope, dtype), decay=False)
 
@@ -271,8 +301,9 @@ class Dropout(Layer):
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         if not self._training:
             return dy
-        return hw.dropout_backward(dy, self.rate, seed=self.seed,
-                                   stream=f"{self.name}.{self.passes}")
+        return hw.dropout_backward(
+            dy, self.rate, seed=self.seed, stream=f"{self.name}.{self.passes}"
+        )
 
 
 class Flatten(Layer):
@@ -335,67 +366,8 @@ def activation(kind: str, channels: int = 1, *, name: str, dtype: str = "float32
         return PReLU(1, name=name, dtype=dtype)
     plain: dict[str, type[ReLU | Sigmoid | Tanh]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
     if kind not in plain:
-        raise ValueError("activation must be one of 'relu', 'prelu', 'prelu_shared', 'sigmoid', "
-                         f"'tanh', not {kind!r}")
+        raise ValueError(
+            "activation must be one of 'relu', 'prelu', 'prelu_shared', 'sigmoid', "
+            f"'tanh', not {kind!r}"
+        )
     return plain[kind](name=name)
-
-
-class SGD:
-    """Stochastic gradient descent with momentum: v = momentum v + rate (g + decay w), w = w - v.
-
-    Weight decay applies to the parameters that have it: all but PReLU's slopes.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        What to train.
-    learning_rate, momentum, weight_decay : float
-        The paper's are 1e-2 (then 1e-3 and 1e-4 on plateaus), 0.9 and 5e-4.
-    """
-
-    def __init__(self, parameters: Iterable[Parameter], *, learning_rate: float = 1e-2,
-                 momentum: float = 0.9, weight_decay: float = 0.0) -> None:
-        self.parameters = list(parameters)
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-
-    def step(self) -> None:
-        """Moves every parameter by its gradient."""
-        for p in self.parameters:
-            hw.sgd_momentum(p.value, p.gradient, p.velocity, learning_rate=self.learning_rate,
-                            momentum=self.momentum,
-                            weight_decay=self.weight_decay if p.decay else 0.0)
-
-
-class Plateau:
-    """Divides the learning rate by ten when the error has not fallen for `patience` looks.
-
-    Parameters
-    ----------
-    optimizer : SGD
-        Whose `learning_rate` is divided.
-    patience : int
-        How many looks without a new lowest error are borne.
-    minimum : float
-        The rate is not divided further once at or below it.
-    """
-
-    def __init__(self, optimizer: SGD, *, patience: int = 3, minimum: float = 1e-4) -> None:
-        self.optimizer = optimizer
-        self.patience = patience
-        self.minimum = minimum
-        self.best = float("inf")
-        self.waited = 0
-
-    def look(self, error: float) -> bool:
-        """Takes note of an error; True if the learning rate was divided."""
-        if error < self.best:
-            self.best, self.waited = error, 0
-            return False
-        self.waited += 1
-        if self.waited < self.patience or self.optimizer.learning_rate <= self.minimum:
-            return False
-        self.optimizer.learning_rate /= 10
-        self.waited = 0
-        return True
