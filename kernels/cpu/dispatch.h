@@ -4,6 +4,7 @@
 
 #include "tiles/activation.h"
 #include "tiles/contraction.h"
+#include "tiles/householder.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
 
@@ -11,6 +12,7 @@ typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
     const hw_random_tiles *random;
+    const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;
     const hw_activation_tiles *activation;
 } hw_tiles;

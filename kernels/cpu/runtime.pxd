@@ -43,12 +43,16 @@ cdef extern from "dispatch.h" nogil:
         hw_map2_tile relu_backward[2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
+    ctypedef struct hw_householder_tiles:
+        double (*make)(int64_t n, const double *x, double *v, double *tau) noexcept nogil
+        void (*apply)(int64_t n, const double *v, double tau, double *panel) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_random_tiles *random
+        const hw_householder_tiles *householder
 
 cdef extern from "pool.h" nogil:
     ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil

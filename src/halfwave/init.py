@@ -28,12 +28,13 @@ from . import _arrays, _truncation, random
 from ._fans import fans, gain, he_scale
 from ._fixed import constant, dirac, identity, zeros
 from ._options import Common, Scaled, Shape, dtypes, real
+from ._orthogonal import orthogonal
 
 __all__ = [
     "constant", "dirac", "fans", "gain", "glorot_normal", "glorot_truncated_normal",
     "glorot_uniform", "he_normal", "he_truncated_normal", "he_uniform", "identity",
     "kaiming_normal", "kaiming_truncated_normal", "kaiming_uniform", "lecun_normal",
-    "lecun_truncated_normal", "lecun_uniform", "normal", "truncated_normal", "uniform",
+    "lecun_truncated_normal", "lecun_uniform", "normal", "orthogonal", "truncated_normal", "uniform",
     "variance_scaling", "xavier_normal", "xavier_truncated_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
