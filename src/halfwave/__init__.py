@@ -1,5 +1,7 @@
 """Rectifier-network passes and initializers with the same bits everywhere."""
 
+from importlib.metadata import version as _version
+
 from . import init, random
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
@@ -26,6 +28,8 @@ __all__ = [
     "relu_backward",
     "set_num_threads",
 ]
+
+__version__ = _version("halfwave")
 
 register_with_threadpoolctl()
 del register_with_threadpoolctl
