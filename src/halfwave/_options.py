@@ -43,9 +43,9 @@ def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
             f"device must be 'cpu', not {device!r}: this build computes on the CPU only"
         )
     try:
-        kind = None if dtype is None else np.dtype(dtype)
+        kind = np.dtype(object if dtype is None else dtype)  # to NumPy None means float64
     except TypeError:
-        kind = None
+        kind = np.dtype(object)
     if kind not in DTYPES:
         raise TypeError(f"dtype must be float16, float32 or float64, not {dtype!r}")
     return kind, np.dtype(np.float64 if kind == np.float64 else np.float32)
