@@ -56,6 +56,7 @@ def real(value: Any, dtype: np.dtype, name: str, *, infinite: bool = False) -> f
     if infinite and isinstance(value, (float, np.floating)) and math.isinf(value):
         return float(value)
     number = _arrays.number(value, name)
-    if abs(number) > np.finfo(dtype).max:
-        raise ValueError(f"{name} must be at most {np.finfo(dtype).max} in {dtype}, not {number}")
+    largest = float(np.finfo(dtype).max)
+    if abs(number) > largest:
+        raise ValueError(f"{name} must be at most {largest} in size in {dtype}, not {number}")
     return float(dtype.type(number))

@@ -126,7 +126,8 @@ def uniform(
     low, high = real(low, number, "low"), real(high, number, "high")
     if not low < high:
         raise ValueError(f"low must be less than high in {number}, not {low} and {high}")
-    span = high - low if number == np.float64 else float(np.float32(high) - np.float32(low))
+    with np.errstate(over="ignore"):
+        span = float(number.type(high) - number.type(low))
     if not math.isfinite(span):
         raise ValueError(f"high - low must be finite in {number}, not that of {high} and {low}")
     last = float(np.nextafter(number.type(high), number.type(low)))
@@ -336,8 +337,8 @@ kaiming_truncated_normal = he_truncated_normal
 
 def _square(gain: Any) -> float:
     factor = _arrays.number(gain, "gain")
-    if factor <= 0:
-        raise ValueError(f"gain must be positive, not {factor}")
+    if not 0 < factor <= 1e100:
+        raise ValueError(f"gain must be positive and at most 1e100, not {factor}")
     return factor * factor
 
 
