@@ -4,7 +4,11 @@
 
 #include "tiles/activation.h"
 #include "tiles/contraction.h"
+#include "tiles/dropout.h"
 #include "tiles/householder.h"
+#include "tiles/loss.h"
+#include "tiles/optimizer.h"
+#include "tiles/pooling.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
 
@@ -15,6 +19,10 @@ typedef struct {
     const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;
     const hw_activation_tiles *activation;
+    const hw_pooling_tiles *pooling;
+    const hw_loss_tiles *loss;
+    const hw_dropout_tiles *dropout;
+    const hw_optimizer_tiles *optimizer;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */
