@@ -53,3 +53,37 @@ def refuses(function, good, change, names):
     message = str(caught.value)
     assert any(name in message for name in names), message
     assert guards.untouched()
+
+
+def bad_arrays(good, *, shapes=False):
+    """Values that are no float array of float32 `good`'s dtype; with `shapes`, or not of its shape."""
+    values = [
+        None, 1.0, "x", b"abcd", good.tolist(), memoryview(good), good.astype("f2"),
+        good.astype("i4"), good > 0, good.astype("c8"), good.astype(">f4"), good.astype(object),
+        good.astype("M8[s]"),
+    ]  # fmt: skip
+    if shapes:
+        values += [good[0], good[None], good[..., :-1], good.astype("f8")]
+    return values
+
+
+def bad_outs(good):
+    """Values that cannot take a result of float32 `good`'s shape."""
+    locked = good.copy()
+    locked.flags.writeable = False
+    sliding = np.lib.stride_tricks.as_strided(
+        np.zeros(good.size, "f4"), good.shape, (4,) * good.ndim
+    )
+    return [
+        1.0, good.tolist(), bytearray(good.nbytes), good.astype("f8"), good.astype("i4"),
+        good.astype(">f4"), good.astype("M8[s]"), good[..., :-1].copy(), good[None], locked,
+        np.broadcast_to(np.float32(0), good.shape), sliding,
+    ]  # fmt: skip
+
+
+def table(parameter, values):
+    """Changes of one parameter to each of `values`, as pytest parameters."""
+    return [
+        pytest.param({parameter: value}, parameter, id=f"{parameter}-{i}")
+        for i, value in enumerate(values)
+    ]

@@ -177,3 +177,187 @@ def _along(alpha, ndim, axis):
     if alpha.size == 1:
         return alpha.reshape(())
     return alpha.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)])
+
+
+# ---- 6. exp (log: see reference_random.py) -------------------------------------------------------
+
+EXP = {
+    np.dtype(np.float32): {
+        "magic": 1.5 * 2.0**23,
+        "log2e": "0x1.715476p+0",
+        "high": "0x1.62e4p-1",
+        "low": "0x1.7f7d1cp-20",
+        "bounds": (-104.0, 89.0),
+        "q": "0x1p-1 0x1.55548ep-3 0x1.55545ep-5 0x1.123b54p-7 0x1.6db42p-10",
+    },
+    np.dtype(np.float64): {
+        "magic": 1.5 * 2.0**52,
+        "log2e": "0x1.71547652b82fep+0",
+        "high": "0x1.62e42fefa38p-1",
+        "low": "0x1.ef35793c7673p-45",
+        "bounds": (-746.0, 710.0),
+        "q": "0x1.000000000000bp-1 0x1.5555555555561p-3 0x1.555555555002fp-5 "
+        "0x1.111111110d642p-7 0x1.6c16c185a7728p-10 0x1.a01a01badf7d5p-13 0x1.a0199693790d2p-16 "
+        "0x1.71dddfd15a92ap-19 0x1.28b0494d25b8ep-22 0x1.af85802d17f80p-26",
+    },
+}
+
+
+def _round(v):
+    magic = v.dtype.type(EXP[v.dtype]["magic"])
+    return (v + magic) - magic
+
+
+def _exp_parts(x):
+    """k and e of a vector."""
+    real, constants = x.dtype.type, EXP[x.dtype]
+    log2e, high, low = (real(float.fromhex(constants[n])) for n in ("log2e", "high", "low"))
+    k = _round(x * log2e)
+    r = (x - k * high) - k * low
+    q = np.zeros_like(x)
+    for coefficient in reversed(constants["q"].split()):
+        q = real(float.fromhex(coefficient)) + r * q
+    return k, r + (r * r) * q
+
+
+def exp(x):
+    with np.errstate(all="ignore"):
+        low, high = EXP[x.dtype]["bounds"]
+        x = np.where(x < low, x.dtype.type(low), x)
+        x = np.where(x > high, x.dtype.type(high), x)
+        k, e = _exp_parts(x)
+        h = _round(k * x.dtype.type(0.5))
+        result = np.ldexp(np.ldexp(1 + e, _integers(h)), _integers(k - h))
+        return np.where(np.isnan(x), x, result)
+
+
+def _integers(x):
+    return np.where(np.isnan(x), 0, x).astype(np.int32)
+
+
+# ---- 7. activations, smooth ones -----------------------------------------------------------------
+
+
+def sigmoid(x):
+    z = exp(np.where(x < 0, x, -x))
+    return np.where(x < 0, z, x.dtype.type(1)) / (1 + z)
+
+
+def sigmoid_backward(dy, y):
+    with np.errstate(all="ignore"):
+        return dy * (y * (1 - y))
+
+
+def tanh(x):
+    with np.errstate(all="ignore"):
+        u = np.where(x < 0, x + x, -(x + x))
+        u = np.where(u < -64, x.dtype.type(-64), u)
+        k, e = _exp_parts(u)
+        scale = np.ldexp(np.ones_like(x), _integers(k))
+        t = scale * e + (scale - 1)
+        return np.copysign(t / (t + 2), x)
+
+
+def tanh_backward(dy, y):
+    with np.errstate(all="ignore"):
+        return dy * ((1 - y) * (1 + y))
+
+
+# ---- 8. pooling ----------------------------------------------------------------------------------
+
+
+def _maximum(plane, rows, columns):
+    """Where the largest element of a window lies; rows and columns may lie outside the plane."""
+    best = None
+    for r, c in itertools.product(rows, columns):
+        if not (0 <= r < plane.shape[0] and 0 <= c < plane.shape[1]):
+            continue
+        if best is None or not (plane[r, c] <= plane[best] or np.isnan(plane[best])):
+            best = (r, c)
+    return best
+
+
+def _pool(x, windows, dy=None):
+    """NCHW; windows: a list of row windows and one of column windows. y, or dx of dy."""
+    y = np.empty((*x.shape[:2], len(windows[0]), len(windows[1])), x.dtype)
+    dx = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(y.shape):
+        where = _maximum(x[n, c], windows[0][i], windows[1][j])
+        y[n, c, i, j] = x[n, c][where]
+        if dy is not None:
+            dx[n, c][where] += dy[n, c, i, j]
+    return y if dy is None else dx
+
+
+def max_pool2d(x, size, stride, pads, dilation, ceil_mode, dy=None):
+    """NCHW; pads are (top, bottom, left, right). With dy: the backward pass."""
+    windows = []
+    for axis in (0, 1):
+        length, before, after = x.shape[2 + axis], pads[2 * axis], pads[2 * axis + 1]
+        windows.append([])
+        for i in itertools.count():
+            start = i * stride[axis] - before
+            end = start + dilation[axis] * (size[axis] - 1) + 1
+            if end > length + after:
+                previous_end = end - stride[axis]
+                if not (ceil_mode and previous_end < length + after and start < length):
+                    break
+            windows[axis].append(range(start, end, dilation[axis]))
+    return _pool(x, windows, dy)
+
+
+def spatial_pyramid_pool(x, levels, dy=None):
+    """NCHW. With dy: the backward pass."""
+    parts, begin, dx = [], 0, np.zeros_like(x)
+    for n in levels:
+        windows = [
+            [range(i * length // n, -(-(i + 1) * length // n)) for i in range(n)]
+            for length in x.shape[2:]
+        ]
+        parts.append(_pool(x, windows).reshape(len(x), x.shape[1] * n * n))
+        end = begin + parts[-1].shape[1]
+        if dy is not None:  # in order: the same additions as continuing from dx
+            part = dy[:, begin:end].reshape(*x.shape[:2], n, n)
+            for b, c, i, j in np.ndindex(part.shape):
+                where = _maximum(x[b, c], windows[0][i], windows[1][j])
+                dx[b, c][where] += part[b, c, i, j]
+        begin = end
+    return np.concatenate(parts, axis=1) if dy is None else dx
+
+
+# ---- 9. loss -------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits, labels, log):
+    """Of each row, and its gradient by the row's logits (not divided). `log`: section 6's."""
+    losses, gradient = np.empty(len(logits), logits.dtype), np.empty_like(logits)
+    with np.errstate(all="ignore"):
+        for i, (x, label) in enumerate(zip(logits, labels, strict=True)):
+            e = exp(x - x.max())
+            s = sum_rule(e)
+            losses[i] = log(np.array([s], x.dtype))[0] - (x[label] - x.max())
+            gradient[i] = e / s
+            gradient[i, label] -= 1
+    return losses, gradient
+
+
+# ---- 10. dropout ---------------------------------------------------------------------------------
+
+
+def dropout(x, rate, words):
+    """words: of the stream, one an element."""
+    kept = (words >> 8).astype(np.float64) / 2.0**24 >= rate
+    with np.errstate(all="ignore"):
+        return np.where(kept, x * x.dtype.type(1 / (1 - rate)), x.dtype.type(0))
+
+
+# ---- 11. optimizer -------------------------------------------------------------------------------
+
+
+def sgd_momentum(w, dw, velocity, learning_rate, momentum, weight_decay):
+    """The new w and velocity."""
+    rate, mu, decay = (w.dtype.type(v) for v in (learning_rate, momentum, weight_decay))
+    with np.errstate(all="ignore"):
+        gradient = dw if decay == 0 else dw + decay * w
+        velocity = mu * velocity + rate * gradient
+        return w - velocity, velocity

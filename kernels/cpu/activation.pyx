@@ -1,27 +1,24 @@
-"""Rectifiers, forward and backward: CONTRACT.md, section 7.
+"""Activations, forward and backward: CONTRACT.md, section 7.
 
     relu   y = max(0, x)                      dx = dy where x > 0, else 0
     prelu  y = max(0, x) + alpha min(0, x)    dx = dy where x > 0, else alpha dy
                                               dalpha = sum of dy x where x <= 0
+    sigmoid y = 1 / (1 + exp(-x))             dx = dy y (1 - y)
+    tanh                                      dx = dy (1 - y) (1 + y)
 
 Elementwise functions cut the array into runs of consecutive elements, a task each. PReLU's backward
 pass follows the chunks of the sum that gives dalpha (reduction.pyx), and reads dy and x and writes dx
 once on the way. Each `def` here returns False, having touched nothing, where an array is not a plain
 one (native float, aligned, C order, no partial overlap); _elementwise.py then makes it so.
 """
-from cpython.buffer cimport (
-    PyBUF_FORMAT,
-    PyBUF_STRIDES,
-    PyBuffer_IsContiguous,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-from libc.stdint cimport int64_t, uintptr_t
-
-import numpy
+from libc.stdint cimport int64_t
 
 from halfwave._cpu.reduction cimport reduce_channels
 from halfwave._cpu.runtime cimport (
+    HW_RELU,
+    HW_SIGMOID,
+    HW_TANH,
+    Plain,
     hw_activation_tiles,
     hw_chunk_source,
     hw_map1_tile,
@@ -32,10 +29,8 @@ from halfwave._cpu.runtime cimport (
     worthwhile_threads,
 )
 
-RELU, = range(1)
-RELU_BACKWARD, = range(1)
+RELU, SIGMOID, TANH = HW_RELU, HW_SIGMOID, HW_TANH
 
-cdef object ndarray = numpy.ndarray
 cdef int64_t GRAIN = 1 << 16  # elements a task
 
 cdef struct Job:
@@ -48,54 +43,6 @@ cdef struct Job:
     char *y
     int64_t channels, inner
     const void *alpha
-
-
-cdef class Plain:
-    """Buffers of plain arrays of one shape and dtype, for the length of a call."""
-    cdef Py_buffer buffers[4]
-    cdef int count
-    cdef int wide       # 0 for float32, 1 for float64
-    cdef int64_t size
-
-    def __dealloc__(self):
-        for i in range(self.count):
-            PyBuffer_Release(&self.buffers[i])
-
-    cdef char *add(self, object array, bint writable, bint same_shape) except? NULL:
-        """Its memory, or NULL where it is not plain or not like the first."""
-        cdef Py_buffer *buffer = &self.buffers[self.count]
-        cdef Py_buffer *first = &self.buffers[0]
-        cdef char form
-        cdef int i
-        if not isinstance(array, ndarray):
-            return NULL
-        PyObject_GetBuffer(array, buffer, PyBUF_STRIDES | PyBUF_FORMAT)
-        self.count += 1
-        form = buffer.format[0]
-        if (form != c'f' and form != c'd') or buffer.format[1] != 0 or (writable and buffer.readonly):
-            return NULL
-        if <uintptr_t>buffer.buf % buffer.itemsize or not PyBuffer_IsContiguous(buffer, c'C'):
-            return NULL
-        if self.count == 1:
-            self.wide = form == c'd'
-            self.size = buffer.len // buffer.itemsize
-        elif form != first.format[0]:
-            return NULL
-        elif same_shape:
-            if buffer.ndim != first.ndim:
-                return NULL
-            for i in range(buffer.ndim):
-                if buffer.shape[i] != first.shape[i]:
-                    return NULL
-        return <char *>buffer.buf
-
-    cdef bint overlap(self, int i, int j) noexcept:
-        """Whether two of them share memory other than by being the same."""
-        cdef Py_buffer *a = &self.buffers[i]
-        cdef Py_buffer *b = &self.buffers[j]
-        cdef char *start = <char *>a.buf
-        cdef char *other = <char *>b.buf
-        return start != other and start < other + b.len and other < start + a.len
 
 
 cdef void map1_task(void *context, int64_t task, int worker) noexcept nogil:
@@ -117,7 +64,7 @@ cdef void prelu_task(void *context, int64_t task, int worker) noexcept nogil:
 
 
 def map1(int function, x, out):
-    """out = f(x), elementwise. False: not plain, nothing done."""
+    """out = f(x), elementwise: RELU, SIGMOID or TANH. False: not plain, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
@@ -127,17 +74,19 @@ def map1(int function, x, out):
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 1):
         return False
-    job.map1 = table.relu[plain.wide]
+    job.map1 = table.forward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
     with nogil:
         parallel_for(map1_task, &job, (job.size + GRAIN - 1) // GRAIN,
-                     worthwhile_threads(job.size * 0.1))
+                     worthwhile_threads(job.size * (0.1 if function == HW_RELU else 1.0)))
     return True
 
 
 def map2(int function, a, b, out):
-    """out = f(a, b), elementwise. False: not plain, nothing done."""
+    """out = the gradient by x, of dy and x (RELU) or of dy and y (SIGMOID, TANH), elementwise.
+
+    False: not plain, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
@@ -150,7 +99,7 @@ def map2(int function, a, b, out):
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
         return False
-    job.map2 = table.relu_backward[plain.wide]
+    job.map2 = table.backward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
     with nogil:
@@ -171,7 +120,9 @@ def prelu(x, alpha, int64_t channels, int64_t inner, out):
     if job.alpha == NULL:
         return False
     job.y = plain.add(out, True, True)
-    if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2) or job.alpha == job.y:
+    if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
+        return False
+    if plain.size > 0 and job.alpha == job.y:
         return False
     job.prelu = table.prelu[plain.wide]
     job.size = plain.size
@@ -197,7 +148,9 @@ def prelu_backward(dy, x, alpha, int64_t outer, int64_t channels, int64_t inner,
     if source.dx == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
         return False
     source.alpha = plain.add(alpha, False, False)
-    if source.alpha == NULL or plain.overlap(2, 3) or source.alpha == source.dx:
+    if source.alpha == NULL or plain.overlap(2, 3):
+        return False
+    if plain.size > 0 and source.alpha == source.dx:
         return False
     cdef Plain slopes = Plain.__new__(Plain)
     cdef char *sums = slopes.add(dalpha, True, False)

@@ -4,6 +4,11 @@
 
 #include "tiles/activation.h"
 #include "tiles/contraction.h"
+#include "tiles/dropout.h"
+#include "tiles/householder.h"
+#include "tiles/loss.h"
+#include "tiles/optimizer.h"
+#include "tiles/pooling.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
 
@@ -11,8 +16,13 @@ typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
     const hw_random_tiles *random;
+    const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;
     const hw_activation_tiles *activation;
+    const hw_pooling_tiles *pooling;
+    const hw_loss_tiles *loss;
+    const hw_dropout_tiles *dropout;
+    const hw_optimizer_tiles *optimizer;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */

@@ -46,7 +46,7 @@ cdef void sum_chunks(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t first = task * job.grain, last = min(first + job.grain, job.chunks * job.blocks)
     cdef int64_t pair, chunk, channel, width, begin, end, c
-    cdef double sums[16]
+    cdef double sums[64]
     cdef char *sum
     for pair in range(first, last):
         chunk = pair // job.blocks

@@ -1,5 +1,5 @@
 """What every family needs of the runtime: the pool, the tiles in use, and views of arrays."""
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
@@ -38,17 +38,43 @@ cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
                                    const void *alpha, const void *x, void *y) noexcept nogil
+    int HW_RELU, HW_SIGMOID, HW_TANH
     ctypedef struct hw_activation_tiles:
-        hw_map1_tile relu[2]
-        hw_map2_tile relu_backward[2]
+        hw_map1_tile forward[3][2]
+        hw_map2_tile backward[3][2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
+    ctypedef struct hw_householder_tiles:
+        double (*make)(int64_t n, const double *x, double *v, double *tau) noexcept nogil
+        void (*apply)(int64_t n, const double *v, double tau, double *panel) noexcept nogil
+    ctypedef struct hw_pooling_tiles:
+        void (*see[2])(int64_t n, const void *x, int64_t stride, int32_t position, int32_t step,
+                       void *best, int32_t *where) noexcept nogil
+        void (*scatter[2])(int64_t n, const void *dy, const int32_t *where, int64_t stride,
+                           int64_t step, void *dx) noexcept nogil
+    ctypedef struct hw_loss_tiles:
+        void (*cross_entropy[2])(int64_t classes, const void *logits, int64_t label, void *scratch,
+                                 void *loss) noexcept nogil
+        void (*gradient[2])(int64_t classes, const void *logits, int64_t label, double divisor,
+                            void *scratch, void *gradient) noexcept nogil
+    ctypedef struct hw_dropout_tiles:
+        void (*apply[2])(int64_t n, const uint32_t *words, uint32_t threshold, double scale,
+                         const void *x, void *y) noexcept nogil
+    ctypedef struct hw_optimizer_tiles:
+        void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
+                                double learning_rate, double momentum,
+                                double weight_decay) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
+        const hw_pooling_tiles *pooling
+        const hw_loss_tiles *loss
+        const hw_dropout_tiles *dropout
+        const hw_optimizer_tiles *optimizer
         const hw_random_tiles *random
+        const hw_householder_tiles *householder
 
 cdef extern from "pool.h" nogil:
     ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil
@@ -79,3 +105,15 @@ cdef class Hold:
     """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
     cdef list buffers
     cdef int view(self, object array, View *view, bint writable) except -1
+
+cdef class Plain:
+    """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
+
+    The way in for arrays that need nothing done to them: no check in Python, no copy.
+    """
+    cdef Py_buffer buffers[4]
+    cdef int count
+    cdef int wide       # 0 for float32, 1 for float64
+    cdef int64_t size   # of the first
+    cdef char *add(self, object array, bint writable, bint same_shape) except? NULL
+    cdef bint overlap(self, int i, int j) noexcept

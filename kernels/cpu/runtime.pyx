@@ -4,9 +4,18 @@ One copy of the pool and of the tiles lives in this module; the other extension 
 """
 import os
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+import numpy
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_STRIDES,
+    PyBUF_WRITABLE,
+    PyBuffer_IsContiguous,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 
 cdef extern from "pool.h" nogil:
     int hw_parallel_for(hw_task task, void *context, int64_t count, int threads)
@@ -162,3 +171,51 @@ cdef class Hold:
             view.strides[i] = held.buffer.strides[i] // view.itemsize
             view.size *= view.shape[i]
         return 0
+
+
+cdef object ndarray = numpy.ndarray
+
+
+cdef class Plain:
+    def __dealloc__(self):
+        for i in range(self.count):
+            PyBuffer_Release(&self.buffers[i])
+
+    cdef char *add(self, object array, bint writable, bint same_shape) except? NULL:
+        """Its memory, or NULL where it is not plain or not like the first."""
+        cdef Py_buffer *buffer = &self.buffers[self.count]
+        cdef Py_buffer *first = &self.buffers[0]
+        cdef char form
+        cdef int i
+        if not isinstance(array, ndarray):
+            return NULL
+        try:
+            PyObject_GetBuffer(array, buffer, PyBUF_STRIDES | PyBUF_FORMAT)
+        except ValueError:  # a dtype that buffers cannot describe
+            return NULL
+        self.count += 1
+        form = buffer.format[0]
+        if (form != c'f' and form != c'd') or buffer.format[1] != 0 or (writable and buffer.readonly):
+            return NULL
+        if <uintptr_t>buffer.buf % buffer.itemsize or not PyBuffer_IsContiguous(buffer, c'C'):
+            return NULL
+        if self.count == 1:
+            self.wide = form == c'd'
+            self.size = buffer.len // buffer.itemsize
+        elif form != first.format[0]:
+            return NULL
+        elif same_shape:
+            if buffer.ndim != first.ndim:
+                return NULL
+            for i in range(buffer.ndim):
+                if buffer.shape[i] != first.shape[i]:
+                    return NULL
+        return <char *>buffer.buf if buffer.len > 0 else <char *>&self.size  # never NULL
+
+    cdef bint overlap(self, int i, int j) noexcept:
+        """Whether two of them share memory other than by being the same."""
+        cdef Py_buffer *a = &self.buffers[i]
+        cdef Py_buffer *b = &self.buffers[j]
+        cdef char *start = <char *>a.buf
+        cdef char *other = <char *>b.buf
+        return start != other and start < other + b.len and other < start + a.len

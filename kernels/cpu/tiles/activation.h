@@ -4,6 +4,8 @@
 
 #include "reduction.h"
 
+enum { HW_RELU, HW_SIGMOID, HW_TANH, HW_ACTIVATIONS };
+
 /* y[i] = f(x[i]) and y[i] = f(a[i], b[i]); y may be x, a or b itself. */
 typedef void (*hw_map1_tile)(int64_t n, const void *x, void *y);
 typedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y);
@@ -15,8 +17,8 @@ typedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int6
 
 /* [0] is float32, [1] float64. */
 typedef struct {
-    hw_map1_tile relu[2];
-    hw_map2_tile relu_backward[2]; /* (dy, x) -> dx */
+    hw_map1_tile forward[HW_ACTIVATIONS][2];
+    hw_map2_tile backward[HW_ACTIVATIONS][2]; /* (dy, x) -> dx of relu, else (dy, y) -> dx */
     hw_prelu_tile prelu[2];
     hw_chunk_tile prelu_backward[2]; /* writes dx and sums the slopes' gradients */
 } hw_activation_tiles;

@@ -4,12 +4,7 @@
  * consecutive lanes; `add` sets (first 1024 positions) or increases the lanes of a piece. Channels
  * that lie side by side (inner = 1) are `width` sums at once: a lane is then a row of them. */
 #include "reduction.h"
-
-#if defined(__clang__)
-#define HW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define HW_INDEPENDENT _Pragma("GCC ivdep")
-#endif
+#include "vector.h"
 
 typedef struct {
     int64_t offset, rows, width, stride; /* rows of `width` elements, `stride` elements apart */
@@ -35,7 +30,23 @@ static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
     }
 }
 
-static inline __attribute__((always_inline)) void
+/* Of n elements, which it destroys. */
+static __attribute__((unused)) void TYPED(sum_in_place)(void *terms, int64_t n, void *result) {
+    REAL *x = terms, *sum = result;
+    while (n > HW_SUM_CHUNK) {
+        int64_t chunks = (n + HW_SUM_CHUNK - 1) / HW_SUM_CHUNK;
+        for (int64_t i = 0; i < chunks; i++) {
+            int64_t left = n - i * HW_SUM_CHUNK;
+            TYPED(fold)(x + i * HW_SUM_CHUNK, left < HW_SUM_CHUNK ? left : HW_SUM_CHUNK, 1);
+            x[i] = x[i * HW_SUM_CHUNK];
+        }
+        n = chunks;
+    }
+    if (n > 0) TYPED(fold)(x, n, 1);
+    *sum = n > 0 ? x[0] : 0;
+}
+
+static inline __attribute__((always_inline, unused)) void
 TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels, int64_t inner,
                   int64_t channel, int64_t width, int64_t begin, int64_t end, void *scratch,
                   void *result) {

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { HW_SUM_LANES = 1024, HW_SUM_CHUNK = 4096, HW_SUM_WIDTH = 16 };
+enum { HW_SUM_LANES = 1024, HW_SUM_CHUNK = 4096, HW_SUM_WIDTH = 64 };
 
 /* What a chunk's terms are made from, and what is written on the way: unused pointers are NULL. */
 typedef struct {

@@ -24,18 +24,3 @@ static void TYPED(sum_chunk)(const hw_chunk_source *source, int64_t channels, in
     TYPED(walk_chunk)
     (TYPED(add_terms), source, channels, inner, channel, width, begin, end, lanes, result);
 }
-
-static void TYPED(sum_in_place)(void *terms, int64_t n, void *result) {
-    REAL *x = terms, *sum = result;
-    while (n > HW_SUM_CHUNK) {
-        int64_t chunks = (n + HW_SUM_CHUNK - 1) / HW_SUM_CHUNK;
-        for (int64_t i = 0; i < chunks; i++) {
-            int64_t left = n - i * HW_SUM_CHUNK;
-            TYPED(fold)(x + i * HW_SUM_CHUNK, left < HW_SUM_CHUNK ? left : HW_SUM_CHUNK, 1);
-            x[i] = x[i * HW_SUM_CHUNK];
-        }
-        n = chunks;
-    }
-    if (n > 0) TYPED(fold)(x, n, 1);
-    *sum = n > 0 ? x[0] : 0;
-}

@@ -82,6 +82,13 @@ static inline f64v f64_fma(f64v a, f64v b, f64v c) {
 }
 #endif
 
+/* Before a loop whose iterations do not depend on one another. */
+#if defined(__clang__)
+#define HW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define HW_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 #define F32_LOAD(p) (*(const f32v *)__builtin_assume_aligned((p), HW_BYTES))
 #define F64_LOAD(p) (*(const f64v *)__builtin_assume_aligned((p), HW_BYTES))
 

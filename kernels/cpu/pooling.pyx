@@ -1,0 +1,193 @@
+"""Max pooling, forward and backward: CONTRACT.md, section 8.
+
+    y[n, c, i, j] = max over (r, s) of x[n, c, r, s],    rows r of window i, columns s of window j
+    dx[n, c, r, s] = sum over the windows (i, j), ascending, whose maximum is at (r, s), of dy
+
+Windows are the product of row windows and column windows: each a first element, a number of elements
+and the distance between them, so that padding has no part and the bins of a pyramid are windows too.
+
+Elements are visited window row by window row, window column by window column, for many windows side
+by side: with NCHW a row of windows (lanes are columns j), with NHWC one window of neighbouring
+channels. The backward pass finds the maxima again and adds dy where they are, windows ascending; a
+task owns a plane, or a block of channels of an image, so no two tasks add to one element.
+"""
+from libc.stdint cimport int32_t, int64_t
+
+from halfwave._cpu.runtime cimport (
+    Hold,
+    View,
+    hw_pooling_tiles,
+    parallel_for,
+    tiles,
+    workspace_give,
+    workspace_take,
+    worthwhile_threads,
+)
+
+cdef enum:
+    CHANNELS = 128  # side by side in a block
+
+cdef struct Windows:    # along one axis
+    const int64_t *first
+    const int64_t *count
+    int64_t number, step, size  # how many windows; between a window's elements; of the axis
+
+cdef struct Job:
+    const hw_pooling_tiles *tiles
+    int wide, channels_last
+    int64_t itemsize, images, channels, blocks
+    Windows rows, columns
+    int64_t width, stride, before   # NCHW: of a window with its padding, between windows, padding
+    char *x
+    char *y     # the forward pass, else NULL
+    char *dy
+    char *dx
+    char *scratch
+    int64_t scratch_bytes   # a worker
+
+
+cdef int64_t lanes_of(const Job *job) noexcept nogil:
+    return min(job.channels, <int64_t>CHANNELS) if job.channels_last else job.columns.number
+
+
+cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best,
+                        int32_t *where) noexcept nogil:
+    """NCHW: the windows of row i."""
+    cdef int64_t r, s, row, offset, low, high, j
+    for j in range(job.columns.number):
+        where[j] = -1
+    for r in range(job.rows.count[i]):
+        row = (job.rows.first[i] + r * job.rows.step) * job.columns.size
+        for s in range(job.width):
+            # Window j sees column j * stride + offset, where that exists.
+            offset = s * job.columns.step - job.before
+            low = 0 if offset >= 0 else (-offset + job.stride - 1) // job.stride
+            high = min(job.columns.number, 0 if offset >= job.columns.size
+                       else (job.columns.size - offset + job.stride - 1) // job.stride)
+            if low < high:
+                offset += low * job.stride
+                job.tiles.see[job.wide](
+                    high - low, plane + (row + offset) * job.itemsize, job.stride,
+                    <int32_t>(row + offset), <int32_t>job.stride, best + low * job.itemsize,
+                    where + low)
+
+
+cdef void maxima_of_channels(const Job *job, const char *image, int64_t width, int64_t i, int64_t j,
+                             char *best, int32_t *where) noexcept nogil:
+    """NHWC: window (i, j) of `width` channels, the first of which `image` points to."""
+    cdef int64_t r, s, c, position
+    for c in range(width):
+        where[c] = -1
+    for r in range(job.rows.count[i]):
+        for s in range(job.columns.count[j]):
+            position = ((job.rows.first[i] + r * job.rows.step) * job.columns.size
+                        + job.columns.first[j] + s * job.columns.step)
+            job.tiles.see[job.wide](width, image + position * job.channels * job.itemsize, 1,
+                                    <int32_t>position, 0, best, where)
+
+
+cdef void pool_plane(void *context, int64_t task, int worker) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t row_bytes = job.columns.number * job.itemsize, i, start
+    cdef int64_t plane_bytes = job.rows.size * job.columns.size * job.itemsize
+    cdef char *scratch = job.scratch + worker * job.scratch_bytes
+    cdef int32_t *where = <int32_t *>(scratch + lanes_of(job) * job.itemsize)
+    for i in range(job.rows.number):
+        start = (task * job.rows.number + i) * row_bytes
+        if job.y != NULL:
+            maxima_of_row(job, job.x + task * plane_bytes, i, job.y + start, where)
+        else:
+            maxima_of_row(job, job.x + task * plane_bytes, i, scratch, where)
+            job.tiles.scatter[job.wide](job.columns.number, job.dy + start, where, 1, 0,
+                                        job.dx + task * plane_bytes)
+
+
+cdef void pool_channels(void *context, int64_t task, int worker) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t image = task // job.blocks, channel = task % job.blocks * CHANNELS
+    cdef int64_t width = min(<int64_t>CHANNELS, job.channels - channel), i, j, start
+    cdef int64_t offset = image * job.rows.size * job.columns.size * job.channels + channel
+    cdef char *scratch = job.scratch + worker * job.scratch_bytes
+    cdef int32_t *where = <int32_t *>(scratch + lanes_of(job) * job.itemsize)
+    for i in range(job.rows.number):
+        for j in range(job.columns.number):
+            start = (((image * job.rows.number + i) * job.columns.number + j) * job.channels
+                     + channel) * job.itemsize
+            if job.y != NULL:
+                maxima_of_channels(job, job.x + offset * job.itemsize, width, i, j,
+                                   job.y + start, where)
+            else:
+                maxima_of_channels(job, job.x + offset * job.itemsize, width, i, j, scratch, where)
+                job.tiles.scatter[job.wide](width, job.dy + start, where, job.channels, 1,
+                                            job.dx + offset * job.itemsize)
+
+
+cdef int run(Job *job, View *x, rows, columns, int64_t width, int64_t stride, int64_t before,
+             bint channels_last) except -1:
+    cdef Hold hold = Hold()
+    cdef View first[2]
+    cdef View count[2]
+    cdef int axis
+    for axis, windows in enumerate((rows, columns)):
+        hold.view(windows[0], &first[axis], False)
+        hold.view(windows[1], &count[axis], False)
+    job.rows.first = <const int64_t *>first[0].data
+    job.rows.count = <const int64_t *>count[0].data
+    job.rows.number = first[0].size
+    job.rows.step = rows[2]
+    job.columns.first = <const int64_t *>first[1].data
+    job.columns.count = <const int64_t *>count[1].data
+    job.columns.number = first[1].size
+    job.columns.step = columns[2]
+    job.width = width
+    job.stride = stride
+    job.before = before
+    job.channels_last = channels_last
+    job.tiles = tiles().pooling
+    job.itemsize = x.itemsize
+    job.wide = x.itemsize == 8
+    job.images = x.shape[0]
+    job.channels = x.shape[3] if channels_last else x.shape[1]
+    job.rows.size = x.shape[1] if channels_last else x.shape[2]
+    job.columns.size = x.shape[2] if channels_last else x.shape[3]
+    job.x = x.data
+    job.blocks = (job.channels + CHANNELS - 1) // CHANNELS if channels_last else job.channels
+    job.scratch_bytes = lanes_of(job) * (job.itemsize + 4) // 64 * 64 + 64
+    cdef int threads = worthwhile_threads(<double>x.size)
+    job.scratch = <char *>workspace_take(threads * job.scratch_bytes)
+    try:
+        with nogil:
+            parallel_for(pool_channels if channels_last else pool_plane, job,
+                         job.images * job.blocks, threads)
+    finally:
+        workspace_give(job.scratch)
+    return 0
+
+
+def forward(x, rows, columns, int64_t width, int64_t stride, int64_t before, bint channels_last, y):
+    """rows, columns: (first, count, step) of the windows, the first two int64 arrays. All C order.
+
+    Unless channels_last, column window j is the part of j * stride - before + step * (0 … width - 1)
+    that lies in x."""
+    cdef Hold hold = Hold()
+    cdef View vx, vy
+    cdef Job job
+    hold.view(x, &vx, False)
+    hold.view(y, &vy, True)
+    job.y = vy.data
+    run(&job, &vx, rows, columns, width, stride, before, channels_last)
+
+
+def backward(dy, x, rows, columns, int64_t width, int64_t stride, int64_t before,
+             bint channels_last, dx):
+    """Adds to dx."""
+    cdef Hold hold = Hold()
+    cdef View vdy, vx, vdx
+    cdef Job job
+    hold.view(dy, &vdy, False)
+    hold.view(x, &vx, False)
+    hold.view(dx, &vdx, True)
+    job.y = NULL
+    job.dy = vdy.data
+    job.dx = vdx.data
+    run(&job, &vx, rows, columns, width, stride, before, channels_last)

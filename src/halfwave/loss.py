@@ -1,0 +1,108 @@
+"""Softmax cross-entropy: CONTRACT.md, section 9."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._cpu import loss as _cpu
+from ._cpu import reduction as _reduction
+
+
+def softmax_cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, *, reduction: str = "mean"
+) -> np.floating[Any] | np.ndarray:
+    """Cross-entropy of softmax: ``loss[i] = -log(softmax(logits[i])[labels[i]])``.
+
+    Computed as ``log(sum_j exp(x[j] - m)) - (x[label] - m)`` with m the largest logit of the row.
+
+    Parameters
+    ----------
+    logits : array of float32 or float64, shape (N, K)
+    labels : array of integers, shape (N,)
+        Each in [0, K).
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    NumPy scalar of logits' dtype, or with "none" an array of it, shape (N,)
+        The mean of no rows is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype or shape, a label out of range, or another reduction.
+    """
+    logits, labels = _checked(logits, labels)
+    _arrays.choice(reduction, "reduction", ("mean", "sum", "none"))
+    losses = np.empty(len(logits), logits.dtype)
+    if len(logits):
+        _cpu.cross_entropy(logits, labels, losses)
+    if reduction == "none":
+        return losses
+    total = np.empty(1, logits.dtype)
+    _reduction.channel_sums(losses.reshape(1, 1, -1), total)
+    if reduction == "sum":
+        return total[0]
+    return total[0] / logits.dtype.type(len(logits)) if len(logits) else logits.dtype.type(np.nan)
+
+
+def softmax_cross_entropy_backward(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    reduction: str = "mean",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient of `softmax_cross_entropy`: ``(softmax(logits) - onehot(labels)) / N``.
+
+    Parameters
+    ----------
+    logits, labels
+        What `softmax_cross_entropy` was given.
+    reduction : {"mean", "sum"}
+        "sum" does not divide by N.
+    out : array of logits' shape and dtype, optional
+        Where to write the gradient; returned.
+
+    Returns
+    -------
+    array of logits' shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `softmax_cross_entropy`, and for an `out` as in `relu`.
+    """
+    logits, labels = _checked(logits, labels)
+    _arrays.choice(reduction, "reduction", ("mean", "sum"))
+    gradient, finish = _arrays.output(out, logits.shape, logits.dtype, [logits, labels])
+    if logits.size:
+        _cpu.cross_entropy_backward(
+            logits, labels, len(logits) if reduction == "mean" else 1, gradient
+        )
+    return finish()
+
+
+def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    logits = _arrays.array(logits, "logits", ndim=2)
+    if not isinstance(labels, np.ndarray) and hasattr(labels, "__dlpack__"):
+        labels = np.from_dlpack(labels)
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+        kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise TypeError(f"labels must be an array of integers, not {kind}")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}"
+        )
+    if labels.size:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= logits.shape[1]:
+            raise ValueError(
+                f"labels must lie in [0, {logits.shape[1]}), the columns of logits, "
+                f"not {low if low < 0 else high}"
+            )
+    labels = np.ascontiguousarray(labels, np.int64)
+    return _arrays.contiguous(logits), labels if labels.flags.aligned else labels.copy()
