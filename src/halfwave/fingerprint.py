@@ -150,6 +150,7 @@ for _scheme in ("lecun", "xavier", "he"):
         _initializer(f"{_scheme}_{_shape}", *_SCALED, *_slope)
 _initializer("dirac", {}, {"groups": 2})
 _initializer("identity", {}, {"gain": 0.3}, shape=(17, 9))
+_initializer("orthogonal", {}, {"gain": 2.0}, {"shape": (40, 90)}, {"shape": (130, 70)})
 
 # ---- contractions ---------------------------------------------------------------------------------
 
