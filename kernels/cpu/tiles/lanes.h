@@ -15,7 +15,8 @@ typedef struct {
 typedef void (*TYPED(adder))(const hw_chunk_source *source, TYPED(piece) piece, REAL *lanes);
 
 /* Folds `count` rows of `width`, as many as there are (at most HW_SUM_CHUNK), into the first. */
-static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
+static inline __attribute__((always_inline)) void TYPED(fold_any)(REAL *rows, int64_t count,
+                                                                  int64_t width) {
     for (int64_t lane = HW_SUM_LANES; lane < count; lane += HW_SUM_LANES) {
         int64_t left = count - lane < HW_SUM_LANES ? count - lane : HW_SUM_LANES;
         HW_INDEPENDENT
@@ -28,6 +29,12 @@ static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
         for (int64_t i = 0; i < (count - half) * width; i++) rows[i] += rows[i + half * width];
         count = half;
     }
+}
+
+/* The usual count and width as constants, for which the small steps need no loops. */
+static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
+    if (count == HW_SUM_LANES && width == 1) TYPED(fold_any)(rows, HW_SUM_LANES, 1);
+    else TYPED(fold_any)(rows, count, width);
 }
 
 /* Of n elements, which it destroys. */
@@ -51,14 +58,19 @@ TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t chann
                   int64_t channel, int64_t width, int64_t begin, int64_t end, void *scratch,
                   void *result) {
     REAL *lanes = scratch;
+    int64_t outer = begin / inner, i = begin % inner; /* of position `at` */
     for (int64_t at = begin; at < end;) {
         int64_t lane = (at - begin) % HW_SUM_LANES;
         int64_t rows = end - at < HW_SUM_LANES - lane ? end - at : HW_SUM_LANES - lane;
         int64_t offset = at * channels + channel;
         if (inner > 1) {
-            int64_t i = at % inner;
             if (rows > inner - i) rows = inner - i;
-            offset = (at / inner * channels + channel) * inner + i;
+            offset = (outer * channels + channel) * inner + i;
+            i += rows;
+            if (i == inner) {
+                i = 0;
+                outer++;
+            }
         }
         TYPED(piece)
         piece = {offset, rows, width, inner > 1 ? 1 : channels, channel, at - begin < HW_SUM_LANES};
