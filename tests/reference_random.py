@@ -186,6 +186,7 @@ def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
     import mpmath
 
     real, n, nothing = (np.float32, 32, -100) if w.dtype == np.uint32 else (np.float64, 64, -1000)
+    lower, upper = float(real(lower)), float(real(upper))
     mirrored = upper <= 0
     if mirrored:
         lower, upper = -upper, -lower
@@ -203,7 +204,8 @@ def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
         )
     centre = w.dtype.type(min(centre, 2**n - 1))
     side = w >= centre
-    from_centre = np.where(side, w - centre, centre - w.dtype.type(1) - w)
+    with np.errstate(over="ignore"):
+        from_centre = np.where(side, w - centre, centre - w.dtype.type(1) - w)
     from_bound = np.where(side, ~w, w)
     q = q0 + (from_centre.astype(real) + real(0.5)) * scale
     p = np.where(side, above, below) + (from_bound.astype(real) + real(0.5)) * scale
@@ -214,3 +216,45 @@ def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
 
 def he_std(fan, slope=0.0):
     return math.sqrt(2 / (1 + slope * slope) / fan)
+
+
+# ---- orthogonal ----------------------------------------------------------------------------------
+
+
+def orthogonal(a, gain):
+    """gain · Q D of a tall float64 matrix, one column after the other."""
+    a = a.astype(np.float64)
+    m, n = a.shape
+    reflections, signs = [], []
+    for k in range(n):
+        x = a[k:, k].copy()
+        rest = np.float64(0)
+        for value in x[1:]:
+            rest = rest + value * value
+        v = np.zeros(m - k)
+        v[0] = 1
+        if rest == 0:
+            tau, beta = np.float64(0), x[0]
+        else:
+            norm = np.sqrt(x[0] * x[0] + rest)
+            beta = norm if x[0] < 0 else -norm
+            f = x[0] - beta
+            v[1:] = x[1:] / f
+            tau = -f / beta
+        reflections.append((v, tau))
+        signs.append(-1.0 if beta < 0 else 1.0)
+        _reflect(a[k:, k + 1 :], v, tau)
+    q = np.eye(m, n)
+    for k in range(n - 1, -1, -1):
+        _reflect(q[k:], *reflections[k])
+    return gain * np.array(signs) * q
+
+
+def _reflect(a, v, tau):
+    """In place; the sum runs down the rows."""
+    w = a[0].copy()
+    for i in range(1, len(v)):
+        w = w + v[i] * a[i]
+    t = tau * w
+    for i in range(len(v)):
+        a[i] = a[i] - v[i] * t

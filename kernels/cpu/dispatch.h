@@ -5,6 +5,7 @@
 #include "tiles/activation.h"
 #include "tiles/contraction.h"
 #include "tiles/dropout.h"
+#include "tiles/householder.h"
 #include "tiles/loss.h"
 #include "tiles/optimizer.h"
 #include "tiles/pooling.h"
@@ -15,6 +16,7 @@ typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
     const hw_random_tiles *random;
+    const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;
     const hw_activation_tiles *activation;
     const hw_pooling_tiles *pooling;

@@ -61,6 +61,7 @@ cdef struct Job:
     hw_draw draw               # NULL: the words themselves
     Distribution distribution
     uint64_t seed, stream
+    const uint32_t *given      # words to use in place of the stream's, or NULL
     int words                  # of an element: 1 or 2
     bint half                  # float32 variates, rounded to float16
     char *out
@@ -78,7 +79,9 @@ cdef void fill_piece(const Job *job, int64_t element, int64_t step, int64_t coun
     cdef uint32_t *words = <uint32_t *>((<size_t>memory + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
     cdef int64_t first = element * job.words, wanted = count * job.words, i
     cdef int j
-    if step == 1:
+    if job.given != NULL:
+        words = <uint32_t *>job.given + first
+    elif step == 1:
         job.tiles.blocks(job.seed, job.stream, first >> 2, ((first & 3) + wanted + 3) >> 2, words)
         words += first & 3
     else:
@@ -140,6 +143,27 @@ cdef int choose(Job *job, const hw_random_tiles *t, str distribution, bint doubl
     return 0
 
 
+cdef int run(Job *job, str distribution, tuple parameters, const View *out, int64_t base,
+             tuple shape, tuple steps) except -1:
+    cdef int i
+    job.tiles = tiles().random
+    choose(job, job.tiles, distribution, out.itemsize == 8, parameters)
+    job.words = 2 if out.itemsize == 8 else 1
+    job.half = out.itemsize == 2
+    job.out = out.data
+    job.itemsize = out.itemsize
+    job.size = out.size
+    job.base = base
+    job.ndim = len(shape)
+    for i in range(job.ndim):
+        job.shape[i] = shape[i]
+        job.steps[i] = steps[i]
+    cdef int64_t chunks = (job.size + CHUNK - 1) // CHUNK
+    with nogil:
+        parallel_for(fill_chunk, job, chunks, worthwhile_threads(2.0 * job.size * job.words))
+    return 0
+
+
 def fill(out, str distribution, tuple parameters, uint64_t seed, uint64_t stream,
          int64_t base, tuple shape, tuple steps):
     """Fills the C-contiguous `out` from the elements base + Σ jd·steps[d], jd < shape[d], in C order.
@@ -150,25 +174,23 @@ def fill(out, str distribution, tuple parameters, uint64_t seed, uint64_t stream
     cdef Hold hold = Hold()
     cdef View view
     cdef Job job
-    cdef int i
     hold.view(out, &view, True)
-    job.tiles = tiles().random
-    choose(&job, job.tiles, distribution, view.itemsize == 8, parameters)
+    job.given = NULL
     job.seed = seed
     job.stream = stream
-    job.words = 2 if view.itemsize == 8 else 1
-    job.half = view.itemsize == 2
-    job.out = view.data
-    job.itemsize = view.itemsize
-    job.size = view.size
-    job.base = base
-    job.ndim = len(shape)
-    for i in range(job.ndim):
-        job.shape[i] = shape[i]
-        job.steps[i] = steps[i]
-    cdef int64_t chunks = (job.size + CHUNK - 1) // CHUNK
-    with nogil:
-        parallel_for(fill_chunk, &job, chunks, worthwhile_threads(2.0 * job.size * job.words))
+    run(&job, distribution, parameters, &view, base, shape, steps)
+
+
+def draw(words, out, str distribution, tuple parameters):
+    """The variates of the given words, uint32 or, for float64, uint64: both contiguous, flat."""
+    cdef Hold hold = Hold()
+    cdef View given, view
+    cdef Job job
+    hold.view(words, &given, False)
+    hold.view(out, &view, True)
+    job.given = <const uint32_t *>given.data
+    job.seed = job.stream = 0
+    run(&job, distribution, parameters, &view, 0, (view.size,), (1,))
 
 
 def philox4x32(tuple counter, tuple key):

@@ -44,6 +44,9 @@ cdef extern from "dispatch.h" nogil:
         hw_map2_tile backward[3][2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
+    ctypedef struct hw_householder_tiles:
+        double (*make)(int64_t n, const double *x, double *v, double *tau) noexcept nogil
+        void (*apply)(int64_t n, const double *v, double tau, double *panel) noexcept nogil
     ctypedef struct hw_pooling_tiles:
         void (*see[2])(int64_t n, const void *x, int64_t stride, int32_t position, int32_t step,
                        void *best, int32_t *where) noexcept nogil
@@ -71,6 +74,7 @@ cdef extern from "dispatch.h" nogil:
         const hw_dropout_tiles *dropout
         const hw_optimizer_tiles *optimizer
         const hw_random_tiles *random
+        const hw_householder_tiles *householder
 
 cdef extern from "pool.h" nogil:
     ctypedef void (*hw_task)(void *context, int64_t index, int worker) noexcept nogil

@@ -1,4 +1,4 @@
-"""Initializers without chance, and the orthogonal one."""
+"""Initializers without chance: constants and identities."""
 
 from __future__ import annotations
 

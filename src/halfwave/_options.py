@@ -43,9 +43,9 @@ def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
             f"device must be 'cpu', not {device!r}: this build computes on the CPU only"
         )
     try:
-        kind = None if dtype is None else np.dtype(dtype)
+        kind = np.dtype(object if dtype is None else dtype)  # to NumPy None means float64
     except TypeError:
-        kind = None
+        kind = np.dtype(object)
     if kind not in DTYPES:
         raise TypeError(f"dtype must be float16, float32 or float64, not {dtype!r}")
     return kind, np.dtype(np.float64 if kind == np.float64 else np.float32)
@@ -56,6 +56,7 @@ def real(value: Any, dtype: np.dtype, name: str, *, infinite: bool = False) -> f
     if infinite and isinstance(value, (float, np.floating)) and math.isinf(value):
         return float(value)
     number = _arrays.number(value, name)
-    if abs(number) > np.finfo(dtype).max:
-        raise ValueError(f"{name} must be at most {np.finfo(dtype).max} in {dtype}, not {number}")
+    largest = float(np.finfo(dtype).max)
+    if abs(number) > largest:
+        raise ValueError(f"{name} must be at most {largest} in size in {dtype}, not {number}")
     return float(dtype.type(number))

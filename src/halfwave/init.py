@@ -28,12 +28,13 @@ from . import _arrays, _truncation, random
 from ._fans import fans, gain, he_scale
 from ._fixed import constant, dirac, identity, zeros
 from ._options import Common, Scaled, Shape, dtypes, real
+from ._orthogonal import orthogonal
 
 __all__ = [
     "constant", "dirac", "fans", "gain", "glorot_normal", "glorot_truncated_normal",
     "glorot_uniform", "he_normal", "he_truncated_normal", "he_uniform", "identity",
     "kaiming_normal", "kaiming_truncated_normal", "kaiming_uniform", "lecun_normal",
-    "lecun_truncated_normal", "lecun_uniform", "normal", "truncated_normal", "uniform",
+    "lecun_truncated_normal", "lecun_uniform", "normal", "orthogonal", "truncated_normal", "uniform",
     "variance_scaling", "xavier_normal", "xavier_truncated_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
@@ -125,7 +126,8 @@ def uniform(
     low, high = real(low, number, "low"), real(high, number, "high")
     if not low < high:
         raise ValueError(f"low must be less than high in {number}, not {low} and {high}")
-    span = high - low if number == np.float64 else float(np.float32(high) - np.float32(low))
+    with np.errstate(over="ignore"):
+        span = float(number.type(high) - number.type(low))
     if not math.isfinite(span):
         raise ValueError(f"high - low must be finite in {number}, not that of {high} and {low}")
     last = float(np.nextafter(number.type(high), number.type(low)))
@@ -335,8 +337,8 @@ kaiming_truncated_normal = he_truncated_normal
 
 def _square(gain: Any) -> float:
     factor = _arrays.number(gain, "gain")
-    if factor <= 0:
-        raise ValueError(f"gain must be positive, not {factor}")
+    if not 0 < factor <= 1e100:
+        raise ValueError(f"gain must be positive and at most 1e100, not {factor}")
     return factor * factor
 
 
