@@ -15,8 +15,7 @@ typedef struct {
 typedef void (*TYPED(adder))(const hw_chunk_source *source, TYPED(piece) piece, REAL *lanes);
 
 /* Folds `count` rows of `width`, as many as there are (at most HW_SUM_CHUNK), into the first. */
-static inline __attribute__((always_inline)) void TYPED(fold_any)(REAL *rows, int64_t count,
-                                                                  int64_t width) {
+static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
     for (int64_t lane = HW_SUM_LANES; lane < count; lane += HW_SUM_LANES) {
         int64_t left = count - lane < HW_SUM_LANES ? count - lane : HW_SUM_LANES;
         HW_INDEPENDENT
@@ -29,12 +28,6 @@ static inline __attribute__((always_inline)) void TYPED(fold_any)(REAL *rows, in
         for (int64_t i = 0; i < (count - half) * width; i++) rows[i] += rows[i + half * width];
         count = half;
     }
-}
-
-/* The usual count and width as constants, for which the small steps need no loops. */
-static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
-    if (count == HW_SUM_LANES && width == 1) TYPED(fold_any)(rows, HW_SUM_LANES, 1);
-    else TYPED(fold_any)(rows, count, width);
 }
 
 /* Of n elements, which it destroys. */
