@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,11 @@ class Interrupted(Exception):
 def run(images: Images, settings: Settings, out: Path, console: Console) -> Figures:
     """Runs all experiments, writes their plots and figures into `out`, and prints a summary."""
     out.mkdir(parents=True, exist_ok=True)
-    figures: Figures = {"seed": settings.seed, "data": images.name, "data_sha256": images.digest()}
+    figures: Figures = {
+        "settings": asdict(settings),
+        "data": images.name,
+        "data_sha256": images.digest(),
+    }
     times: Figures = {"isa": hw.info()["isa"], "threads": hw.get_num_threads(), "seconds": {}}
     done: list[str] = []
     written: list[str] = []

@@ -55,6 +55,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
                 )
             final = [run["test_error"][-1] for run in runs]
             curves[scheme] = {
+                "batch": runs[0]["batch"],
                 "step": runs[0]["step"],
                 "test_error": [run["test_error"] for run in runs],
                 "loss": [run["loss"] for run in runs],

@@ -19,7 +19,6 @@ from halfwave.study.training import Figures
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 SCHEME = {"He": (BLUE, "o"), "Xavier": (ORANGE, "s")}
 SCHEME_LABEL = {"He": "He, ½ n Var[w] = 1", "Xavier": "Xavier, n Var[w] = 1"}
-STEPS = "training steps (128 images each)"
 ZERO_LABEL = {
     "relu": "ReLU, zero weights",
     "tanh": "tanh, zero weights",
@@ -77,6 +76,10 @@ def _layer_ticks(layers: int) -> list[int]:
     return [1, *range(5, layers + 1, 5)] if layers > 10 else list(range(1, layers + 1))
 
 
+def _steps(curves: Figures) -> str:
+    return f"training steps ({curves['batch']} images each)"
+
+
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"mean of {count} seeds, band from best to worst"
 
@@ -108,7 +111,7 @@ def _depth_curves(curves: Figures, path: Path, data: str) -> str:
             _curves(axes, by_scheme[scheme], color, marker, SCHEME_LABEL[scheme])
         axes.axhline(90, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
         axes.set_title(f"{layers} fully connected layers", fontsize=11)
-        axes.set_xlabel(STEPS)
+        axes.set_xlabel(_steps(by_scheme["He"]))
     panels[0].set_ylim(0, 100)
     panels[0].set_ylabel("test error (%)")
     _legend_below(figure, panels[0])
@@ -368,7 +371,7 @@ def _prelu_curves(curves: Figures, path: Path, data: str) -> str:
     left.set_ylabel("test error (%)")
     right.set_ylabel("training loss (nats an image)")
     for axes in (left, right):
-        axes.set_xlabel(STEPS)
+        axes.set_xlabel(_steps(curves["relu"]))
     right.yaxis.set_major_formatter(ScalarFormatter())
     right.yaxis.set_minor_formatter(ScalarFormatter())
     _legend_below(figure, left)

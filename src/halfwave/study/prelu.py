@@ -6,6 +6,7 @@ paper found 0.681 at conv1, and slopes that shrink with depth.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import halfwave as hw
@@ -25,6 +26,7 @@ def ticks(settings: Settings) -> int:
 
 def run(images: Images, settings: Settings, tick: Tick) -> Figures:
     """Error curves of the three kinds, and the learned slopes by layer of the two with slopes."""
+    settings = replace(settings, batch=settings.prelu_batch)
     figures: Figures = {
         "curves": {},
         "slopes": {},
@@ -48,6 +50,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
             )
             nets.append(net)
         figures["curves"][kind] = {
+            "batch": runs[0]["batch"],
             "step": runs[0]["step"],
             "test_error": [run["test_error"] for run in runs],
             "loss": [run["loss"] for run in runs],

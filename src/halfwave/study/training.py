@@ -32,7 +32,7 @@ class Settings:
     momentum: float = 0.9
     width: int = 128
     depths: tuple[int, ...] = (10, 22, 30)
-    depth_looks: int = 12
+    depth_looks: int = 15
     depth_seeds: int = 2
     ratio_seeds: int = 10
     probe_images: int = 1000  # whose activations and gradients are looked at
@@ -40,7 +40,8 @@ class Settings:
     initializer_looks: int = 5
     zero_depth: int = 4
     zero_steps: int = 100
-    prelu_looks: int = 12
+    prelu_batch: int = 64
+    prelu_looks: int = 11
     prelu_seeds: int = 2
 
 
@@ -56,7 +57,7 @@ def settings(seed: int = 0, *, quick: bool = False) -> Settings:
         probe_images=250,
         initializer_looks=2,
         zero_steps=40,
-        prelu_looks=3,
+        prelu_looks=5,
         prelu_seeds=1,
     )
 
@@ -85,8 +86,14 @@ def train(
         momentum=settings.momentum,
         weight_decay=weight_decay,
     )
-    batches = len(x) // settings.batch
-    figures: Figures = {"step": [0], "test_error": [error(net, images, flat=flat)], "loss": []}
+    batch = min(settings.batch, len(x))
+    batches = len(x) // batch
+    figures: Figures = {
+        "batch": batch,
+        "step": [0],
+        "test_error": [error(net, images, flat=flat)],
+        "loss": [],
+    }
     losses: list[float] = []
     order = np.empty(0, np.intp)
     for step in range(looks * settings.every):
@@ -94,7 +101,7 @@ def train(
         if place == 0:
             words = hw.random.bits((len(x),), seed=seed, stream=f"order.{epoch}")
             order = np.argsort(words, kind="stable")
-        chosen = order[place * settings.batch : (place + 1) * settings.batch]
+        chosen = order[place * batch : (place + 1) * batch]
         losses.append(train_step(net, optimizer, x[chosen], labels[chosen]))
         tick()
         if (step + 1) % settings.every == 0:
