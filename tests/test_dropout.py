@@ -34,6 +34,14 @@ def test_many_tasks_and_a_named_stream(rng):
     assert abs(kept - 0.5) < 5 * 0.5 / np.sqrt(x.size)
 
 
+def test_an_element_is_kept_where_its_uniform_equals_the_rate():
+    word = int(hw.random.bits(4, seed=1)[3])
+    x = np.ones(4, "f4")
+    for step, kept in ((-1, True), (0, True), (1, False)):
+        rate = ((word >> 8) + step) / 2**24
+        assert (hw.dropout(x, rate, seed=1)[3] != 0) == kept
+
+
 def test_kinds_of_memory(rng):
     x = rng.standard_normal((4, 9)).astype("f4")
     y = hw.dropout(x, 0.3, seed=1)

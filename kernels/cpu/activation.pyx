@@ -108,11 +108,31 @@ def map2(int function, a, b, out):
     return True
 
 
-def prelu(x, alpha, int64_t channels, int64_t inner, out):
-    """out = prelu(x), x seen as (…, channels, inner). False: not plain, nothing done."""
+cdef bint see_channels(const Py_buffer *x, const Py_buffer *alpha, object axis,
+                       int64_t *shape) except -1:
+    """Sees x as (outer, channels, inner). False: axis and alpha do not fit x."""
+    cdef int64_t slopes = alpha.len // alpha.itemsize
+    cdef int along, i
+    shape[0] = shape[1] = shape[2] = 1
+    if type(axis) is not int:
+        return False
+    if slopes == 1:
+        shape[2] = x.len // x.itemsize
+        return True
+    if alpha.ndim != 1 or not -x.ndim <= axis < x.ndim:
+        return False
+    along = axis if axis >= 0 else axis + x.ndim
+    for i in range(x.ndim):
+        shape[0 if i < along else 1 if i == along else 2] *= x.shape[i]
+    return shape[1] == slopes
+
+
+def prelu(x, alpha, axis, out):
+    """out = prelu(x). False: not plain or not fitting, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
+    cdef int64_t shape[3]
     job.a = plain.add(x, False, False)
     if job.a == NULL:
         return False
@@ -124,20 +144,23 @@ def prelu(x, alpha, int64_t channels, int64_t inner, out):
         return False
     if plain.size > 0 and job.alpha == job.y:
         return False
+    if not see_channels(&plain.buffers[0], &plain.buffers[1], axis, shape):
+        return False
     job.prelu = table.prelu[plain.wide]
     job.size = plain.size
-    job.channels = channels
-    job.inner = inner
+    job.channels = shape[1]
+    job.inner = shape[2]
     with nogil:
         parallel_for(prelu_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.1))
     return True
 
 
-def prelu_backward(dy, x, alpha, int64_t outer, int64_t channels, int64_t inner, dx, dalpha):
-    """dx and dalpha, x seen as (outer, channels, inner). False: not plain, nothing done."""
+def prelu_backward(dy, x, alpha, axis, dx, dalpha):
+    """dx and dalpha. False: not plain or not fitting, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef hw_chunk_source source
+    cdef int64_t shape[3]
     source.dy = plain.add(dy, False, False)
     if source.dy == NULL:
         return False
@@ -152,10 +175,12 @@ def prelu_backward(dy, x, alpha, int64_t outer, int64_t channels, int64_t inner,
         return False
     if plain.size > 0 and source.alpha == source.dx:
         return False
+    if not see_channels(&plain.buffers[1], &plain.buffers[3], axis, shape):
+        return False
     cdef Plain slopes = Plain.__new__(Plain)
     cdef char *sums = slopes.add(dalpha, True, False)
     if sums == NULL:
         return False
-    reduce_channels(tiles().activation.prelu_backward[plain.wide], &source, plain.wide, outer,
-                    channels, inner, sums)
+    reduce_channels(tiles().activation.prelu_backward[plain.wide], &source, plain.wide, shape[0],
+                    shape[1], shape[2], sums)
     return True

@@ -2,9 +2,10 @@
 
     result[c] = sum over (o, i) of term(o, c, i),    terms in C order, in chunks of 4096
 
-The tasks are (chunk, channel block) pairs, chunks outermost so that neighbouring channels, which may
-share cache lines, are read one after the other. A block is one channel, or 16 where channels lie side
-by side (inner = 1) and are the lanes of a vector. Every task writes its chunk's sum to its own place;
+The tasks are runs of (chunk, channel block) pairs. Where a run of `inner` elements holds a chunk
+or more, the next chunk follows in memory, so the chunks of a channel come one after the other; else
+the channels do, which may share cache lines. A block is one channel, or 64 where channels lie side by
+side (inner = 1) and are the lanes of vectors. Every task writes its chunk's sum to its own place;
 the chunks' sums are then folded channel by channel, so no result depends on who computed what.
 """
 from libc.stdint cimport int64_t
@@ -49,8 +50,12 @@ cdef void sum_chunks(void *context, int64_t task, int worker) noexcept nogil:
     cdef double sums[64]
     cdef char *sum
     for pair in range(first, last):
-        chunk = pair // job.blocks
-        channel = pair % job.blocks * job.width
+        if job.inner >= HW_SUM_CHUNK:
+            chunk = pair % job.chunks
+            channel = pair // job.chunks * job.width
+        else:
+            chunk = pair // job.blocks
+            channel = pair % job.blocks * job.width
         width = min(job.width, job.channels - channel)
         begin = chunk * HW_SUM_CHUNK
         end = min(begin + HW_SUM_CHUNK, job.length)

@@ -100,10 +100,12 @@ def prelu(
         For another dtype, an alpha that fits neither way, an axis that x does not have, or an `out`
         as in `relu`.
     """
+    if out is not None and _cpu.prelu(x, alpha, axis, out):
+        return out
     (x,) = alike({"x": x})
-    alpha, (_, channels, inner) = _slopes(x, alpha, axis)
+    alpha, axis = _slopes(x, alpha, axis)
     result, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([x], out), alpha])
-    if not _cpu.prelu(_arrays.contiguous(x), alpha, channels, inner, result):
+    if not _cpu.prelu(_arrays.contiguous(x), alpha, axis, result):
         raise AssertionError("the kernel refused plain arrays")
     return finish()
 
@@ -143,11 +145,11 @@ def prelu_backward(
         As for `prelu`, and where dy and x differ in shape or dtype.
     """
     dy, x = alike({"dy": dy, "x": x})
-    alpha, shape3 = _slopes(x, alpha, axis)
+    alpha, axis = _slopes(x, alpha, axis)
     dx, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([dy, x], out), alpha])
     dalpha = np.empty(alpha.shape, alpha.dtype)
     if not _cpu.prelu_backward(
-        _arrays.contiguous(dy), _arrays.contiguous(x), alpha, *shape3, dx, dalpha
+        _arrays.contiguous(dy), _arrays.contiguous(x), alpha, axis, dx, dalpha
     ):
         raise AssertionError("the kernel refused plain arrays")
     return finish(), dalpha
@@ -255,18 +257,16 @@ def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = Non
     return run(_tanh_backward, {"dy": dy, "y": y}, out)
 
 
-def _slopes(x: np.ndarray, alpha: Any, axis: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """alpha, contiguous, and x's shape as (outer, channels, inner)."""
+def _slopes(x: np.ndarray, alpha: Any, axis: Any) -> tuple[np.ndarray, int]:
+    """alpha, contiguous, and the axis of the channels, 0 where it is of no account."""
     alpha = _arrays.array(alpha, "alpha", dtype=x.dtype, like="x")
     if alpha.size == 1:
         _arrays.integer(axis, "axis")
-        return _arrays.contiguous(alpha), (1, 1, x.size)
+        return _arrays.contiguous(alpha), 0
     axis = _arrays.axis(axis, x.ndim)
     if alpha.shape != (x.shape[axis],):
         raise ValueError(
             f"alpha must have size 1 or shape ({x.shape[axis]},), the length of x's axis {axis}, "
             f"not {alpha.shape}"
         )
-    outer = int(np.prod(x.shape[:axis], dtype=np.int64))
-    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
-    return _arrays.contiguous(alpha), (outer, x.shape[axis], inner)
+    return _arrays.contiguous(alpha), axis

@@ -21,7 +21,7 @@ class Windows(NamedTuple):
     step: int
 
 
-class Plan(NamedTuple):
+class Pooling(NamedTuple):
     """A max pooling, checked."""
 
     rows: Windows
@@ -79,7 +79,7 @@ def max_pool2d(
         `out` as in `relu`.
     """
     x = _arrays.array(x, "x", ndim=4)
-    plan = _plan(x, size, stride, padding, dilation, layout, ceil_mode)
+    plan = _pooling(x, size, stride, padding, dilation, layout, ceil_mode)
     y, finish = _arrays.output(out, plan.y_shape, x.dtype, [x])
     if y.size:
         _cpu.forward(_arrays.contiguous(x), *plan[:6], y)
@@ -123,7 +123,7 @@ def max_pool2d_backward(
     """
     x = _arrays.array(x, "x", ndim=4)
     dy = _arrays.array(dy, "dy", ndim=4, dtype=x.dtype, like="x is")
-    plan = _plan(x, size, stride, padding, dilation, layout, ceil_mode)
+    plan = _pooling(x, size, stride, padding, dilation, layout, ceil_mode)
     if dy.shape != plan.y_shape:
         raise ValueError(f"dy must have shape {plan.y_shape}, as max_pool2d gives, not {dy.shape}")
     dx, finish = _arrays.output(out, x.shape, x.dtype, [dy, x])
@@ -228,9 +228,9 @@ def spatial_pyramid_pool_backward(
     return finish()
 
 
-def _plan(
+def _pooling(
     x: np.ndarray, size: Any, stride: Any, padding: Any, dilation: Any, layout: Any, ceil_mode: Any
-) -> Plan:
+) -> Pooling:
     kernel = _arrays.pair(size, "size")
     steps = kernel if stride is None else _arrays.pair(stride, "stride")
     dilations = _arrays.pair(dilation, "dilation")
@@ -246,7 +246,7 @@ def _plan(
     )
     pooled = (len(rows.first), len(columns.first))
     y_shape = (batch, channels, *pooled) if layout == "NCHW" else (batch, *pooled, channels)
-    return Plan(rows, columns, kernel[1], steps[1], pads[2], layout == "NHWC", y_shape)
+    return Pooling(rows, columns, kernel[1], steps[1], pads[2], layout == "NHWC", y_shape)
 
 
 def _windows(

@@ -51,14 +51,19 @@ TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t chann
                   int64_t channel, int64_t width, int64_t begin, int64_t end, void *scratch,
                   void *result) {
     REAL *lanes = scratch;
+    int64_t outer = begin / inner, i = begin % inner; /* of position `at` */
     for (int64_t at = begin; at < end;) {
         int64_t lane = (at - begin) % HW_SUM_LANES;
         int64_t rows = end - at < HW_SUM_LANES - lane ? end - at : HW_SUM_LANES - lane;
         int64_t offset = at * channels + channel;
         if (inner > 1) {
-            int64_t i = at % inner;
             if (rows > inner - i) rows = inner - i;
-            offset = (at / inner * channels + channel) * inner + i;
+            offset = (outer * channels + channel) * inner + i;
+            i += rows;
+            if (i == inner) {
+                i = 0;
+                outer++;
+            }
         }
         TYPED(piece)
         piece = {offset, rows, width, inner > 1 ? 1 : channels, channel, at - begin < HW_SUM_LANES};
