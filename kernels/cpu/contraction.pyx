@@ -231,6 +231,10 @@ cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *
     if dims == 0:
         offsets[0] = base
         return
+    if dims == 1:
+        for index in range(shape[0]):
+            offsets[index] = base + index * strides[0]
+        return
     for i in range(1, dims):
         inner *= shape[i]
     for index in range(shape[0]):

@@ -8,9 +8,10 @@ transposed views. Each group of dimensions is flattened in C order; that is the 
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from halfwave._cpu.contraction cimport Contraction, contract, fill_offsets
-from halfwave._cpu.runtime cimport Hold, View
+from halfwave._cpu.runtime cimport Hold, Plain, View
 
 
 cdef int64_t group_size(const View *view, int first, int dims) noexcept nogil:
@@ -76,3 +77,55 @@ def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
             contract(&problem)
         finally:
             free(table)
+
+
+def plain(a, b, out):
+    """out = a @ b for three plain matrices that fit; False, with nothing done, where they are not.
+
+    The short way in: it saves a small product the checks in Python, which take longer than it.
+    """
+    cdef Plain arrays = Plain()
+    cdef Contraction problem
+    cdef int64_t *table
+    cdef int64_t m, n, k, i
+    memset(&problem, 0, sizeof(Contraction))
+    problem.a = arrays.add(a, False, False)
+    problem.b = arrays.add(b, False, False) if problem.a != NULL else NULL
+    problem.c = arrays.add(out, True, False) if problem.b != NULL else NULL
+    if problem.c == NULL:
+        return False
+    for i in range(3):
+        if arrays.buffers[i].ndim != 2:
+            return False
+    m, k = arrays.buffers[0].shape[0], arrays.buffers[0].shape[1]
+    n = arrays.buffers[1].shape[1]
+    if (arrays.buffers[1].shape[0] != k or arrays.buffers[2].shape[0] != m
+            or arrays.buffers[2].shape[1] != n or m == 0 or n == 0):
+        return False
+    if (problem.c == problem.a or problem.c == problem.b
+            or arrays.overlap(0, 2) or arrays.overlap(1, 2)):
+        return False
+    problem.itemsize = arrays.buffers[0].itemsize
+    problem.slices, problem.rows, problem.columns, problem.k = 1, m, n, k
+    with nogil:
+        table = <int64_t *>malloc(8 * (1 + 2 * m + 2 * k + n))
+        if table == NULL:
+            with gil:
+                raise MemoryError("no memory for the offsets of a matrix product")
+        try:
+            table[0] = 0
+            problem.a_slice = problem.b_slice = problem.c_slice = problem.bias_slice = table
+            problem.a_row = fill(table + 1, m, k)
+            problem.c_row = fill(table + 1 + m, m, n)
+            problem.a_k = fill(table + 1 + 2 * m, k, 1)
+            problem.b_k = fill(table + 1 + 2 * m + k, k, n)
+            problem.b_column = problem.c_column = fill(table + 1 + 2 * m + 2 * k, n, 1)
+            contract(&problem)
+        finally:
+            free(table)
+    return True
+
+
+cdef int64_t *fill(int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
+    fill_offsets(offsets, 0, 1, &count, &stride)
+    return offsets
