@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from . import init, random
+from ._info import info
 from ._plan import Plan, plan
 from ._threads import get_num_threads, register_with_threadpoolctl, set_num_threads
 from .activation import (
@@ -36,6 +37,7 @@ __all__ = [
     "dropout",
     "dropout_backward",
     "get_num_threads",
+    "info",
     "init",
     "matmul",
     "matmul_backward",
