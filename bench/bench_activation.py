@@ -37,7 +37,7 @@ def halfwave(case, threads):
         return lambda: hw.relu_backward(dy, x, out=out)
     if case == "prelu":
         return lambda: hw.prelu(x, alpha, out=out)
-    return lambda: hw.prelu_backward(dy, x, alpha)[0]
+    return lambda: hw.prelu_backward(dy, x, alpha, out=out)[0]
 
 
 def numpy(case, threads):

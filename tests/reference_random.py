@@ -185,7 +185,7 @@ def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
     """Φ by mpmath's ncdf, at hundreds of digits."""
     import mpmath
 
-    real, n, nothing = (np.float32, 32, -100) if w.dtype == np.uint32 else (np.float64, 64, -1000)
+    real, n = (np.float32, 32) if w.dtype == np.uint32 else (np.float64, 64)
     lower, upper = float(real(lower)), float(real(upper))
     mirrored = upper <= 0
     if mirrored:
@@ -199,7 +199,7 @@ def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
         centre = 0 if lower >= 0 else int(mpmath.nint(2**n * (mpmath.mpf(0.5) - below) / between))
         scale = between / 2**n
         below, above, q0, scale = (
-            real(float(x)) if x >= mpmath.mpf(2) ** nothing else real(0)
+            real(float(x)) if x >= float(np.finfo(real).smallest_normal) else real(0)
             for x in (below, above, q0, scale)
         )
     centre = w.dtype.type(min(centre, 2**n - 1))

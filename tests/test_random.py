@@ -187,3 +187,28 @@ def test_bits_refuses(name, change, error):
 def test_philox_refuses(counter, key, error, name):
     with pytest.raises(error, match=name):
         hw.random.philox4x32(counter, key)
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_the_contract_s_log(real, rng):
+    """The oracle's accuracy; that the kernels' log has its bits is tested through normals and loss."""
+    info = np.finfo(real)
+    special = np.array([0, -0.0, -1, np.inf, -np.inf, np.nan, 1], real)
+    same_bits(
+        reference.log(special),
+        np.array([-np.inf, -np.inf, np.nan, np.inf, np.nan, np.nan, 0], real),
+    )
+    x = np.concatenate(
+        [
+            np.exp(rng.uniform(np.log(info.smallest_normal), np.log(info.max), 20_000)),
+            rng.uniform(0.5, 2, 20_000),
+            1 + rng.uniform(-1e-3, 1e-3, 20_000),
+            rng.integers(1, 2**20, 2000) * float(info.smallest_subnormal),
+        ]
+    ).astype(real)
+    exact = np.log(x.astype(np.longdouble))
+    nonzero = exact != 0
+    error = np.abs(reference.log(x) - exact)[nonzero] / np.spacing(
+        np.abs(exact[nonzero].astype(real))
+    )
+    assert error.max() < 0.85

@@ -2,11 +2,13 @@
 
 A, m × n with m ≥ n, lies in panels of 32 columns, each m rows × 32. What is computed is the plain
 unblocked method: reflection k makes zeros below element (k, k) and is applied to the columns right of
-it. A column's bits depend on the reflections' order alone, so the work may be cut so that a panel
-stays in the L2 cache: a panel's 32 reflections are made on one thread, then applied to the later
-panels, a panel a task. Q grows from the identity by the reflections in reverse, again a panel a task.
-Reflection k is applied to whole panels: in columns up to k of A lies nothing that is still needed.
+it. A column's bits depend on the reflections' order alone, so the work may be cut so that a panel and
+the reflections it meets stay in the L2 cache: a panel's 32 reflections are made on one thread, then
+applied to the later panels, a panel a task. Q grows from the identity by the reflections in reverse,
+32 at a time, again a panel a task. Reflections are applied to whole panels: what becomes of column k
+of A after reflection k does not matter, and columns of the identity left of k stay as they are.
 """
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from halfwave._cpu.runtime cimport (
@@ -70,19 +72,27 @@ cdef void update_panel(void *context, int64_t index, int worker) noexcept nogil:
         reflect(job, k, job.current + 1 + index)
 
 
-cdef void grow_panel(void *context, int64_t index, int worker) noexcept nogil:
-    """Q's columns of panel p: those of the identity, under reflections k ≤ the last column's number
-    (the later ones leave them as they are); then stored, with the signs and the scale."""
+cdef void identity_panel(void *context, int64_t p, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
-    cdef int64_t p = job.panels - 1 - index, first = p * PANEL  # the longest first
-    cdef int64_t count = min(<int64_t>PANEL, job.columns - first), i, j, k, at
     cdef double *q = job.a + p * job.rows * PANEL
-    cdef double value
+    cdef int64_t i, j
     for i in range(job.rows):
         for j in range(PANEL):
-            q[i * PANEL + j] = 1 if i == first + j else 0
-    for k in range(first + count - 1, -1, -1):
-        reflect(job, k, p)
+            q[i * PANEL + j] = 1 if i == p * PANEL + j else 0
+
+
+cdef void grow_panel(void *context, int64_t index, int worker) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef int64_t first = job.current * PANEL, k
+    for k in range(min(first + PANEL, job.columns) - 1, first - 1, -1):
+        reflect(job, k, job.current + index)
+
+
+cdef void store_panel(void *context, int64_t p, int worker) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef const double *q = job.a + p * job.rows * PANEL
+    cdef int64_t first = p * PANEL, count = min(<int64_t>PANEL, job.columns - first), i, j, at
+    cdef double value
     for i in range(job.rows):
         for j in range(count):
             value = (-job.scale if job.beta[first + j] < 0 else job.scale) * q[i * PANEL + j]
@@ -116,9 +126,18 @@ def orthogonal(source, target, double scale):
     try:
         with nogil:
             parallel_for(load_panel, &job, job.panels, threads)
-            for job.current in range(job.panels):
+        for job.current in range(job.panels):
+            PyErr_CheckSignals()
+            with nogil:
                 parallel_for(factor_panel, &job, 1, 1)
                 parallel_for(update_panel, &job, job.panels - 1 - job.current, threads)
-            parallel_for(grow_panel, &job, job.panels, threads)
+        with nogil:
+            parallel_for(identity_panel, &job, job.panels, threads)
+        for job.current in range(job.panels - 1, -1, -1):
+            PyErr_CheckSignals()
+            with nogil:
+                parallel_for(grow_panel, &job, job.panels - job.current, threads)
+        with nogil:
+            parallel_for(store_panel, &job, job.panels, threads)
     finally:
         workspace_give(job.a)

@@ -215,9 +215,13 @@ void hw_set_num_threads(int threads) {
 #define KEPT_AT_MOST (INT64_C(64) << 20)
 #define HUGE_PAGE (INT64_C(2) << 20)
 
-static void *kept;
-static int64_t kept_bytes;
-static atomic_flag kept_taken = ATOMIC_FLAG_INIT;
+#define KEPT_PIECES 2
+
+static struct {
+    void *memory;
+    int64_t bytes;
+    atomic_flag taken;
+} kept[KEPT_PIECES] = {{.taken = ATOMIC_FLAG_INIT}, {.taken = ATOMIC_FLAG_INIT}};
 
 static void *fresh(int64_t bytes) {
     int64_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
@@ -232,19 +236,25 @@ static void *fresh(int64_t bytes) {
 
 void *hw_workspace_take(int64_t bytes) {
     if (bytes < 1) bytes = 1;
-    if (bytes > KEPT_AT_MOST || atomic_flag_test_and_set(&kept_taken)) return fresh(bytes);
-    if (bytes > kept_bytes) {
-        free(kept);
-        kept = fresh(bytes);
-        kept_bytes = kept ? bytes : 0;
+    for (int i = 0; i < KEPT_PIECES && bytes <= KEPT_AT_MOST; i++) {
+        if (atomic_flag_test_and_set(&kept[i].taken)) continue;
+        if (bytes > kept[i].bytes) {
+            free(kept[i].memory);
+            kept[i].memory = fresh(bytes);
+            kept[i].bytes = kept[i].memory ? bytes : 0;
+        }
+        if (!kept[i].memory) atomic_flag_clear(&kept[i].taken);
+        return kept[i].memory;
     }
-    if (!kept) atomic_flag_clear(&kept_taken);
-    return kept;
+    return fresh(bytes);
 }
 
 void hw_workspace_give(void *memory) {
-    if (memory && memory == kept)
-        atomic_flag_clear(&kept_taken);
-    else
-        free(memory);
+    for (int i = 0; memory && i < KEPT_PIECES; i++) {
+        if (memory == kept[i].memory) {
+            atomic_flag_clear(&kept[i].taken);
+            return;
+        }
+    }
+    free(memory);
 }

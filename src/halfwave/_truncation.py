@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-# Beyond this many standard deviations a tail (below 2^-1000) counts as nothing.
+# Beyond this many standard deviations a tail, no longer a normal number, counts as nothing.
 _NOTHING = 38
 # The standard deviation of a standard normal truncated at ±2.
 STD_AT_2 = 0.87962566103423978
@@ -25,7 +25,8 @@ def constants(lower: float, upper: float, single: bool) -> tuple[float, ...] | N
     them is too small for the type.
     """
     number = np.float32 if single else np.float64
-    bits, least, nothing = (32, -90, -100) if single else (64, -900, -1000)
+    bits, least = (32, -90) if single else (64, -900)
+    smallest = float(np.finfo(number).smallest_normal)
     mirrored = upper <= 0
     if mirrored:
         lower, upper = -upper, -lower
@@ -41,7 +42,7 @@ def constants(lower: float, upper: float, single: bool) -> tuple[float, ...] | N
         scale = between / 2**bits
 
     def rounded(x: Decimal) -> float:
-        return float(number(float(x))) if x >= Decimal(2) ** nothing else 0.0
+        return float(number(float(x))) if x >= smallest else 0.0
 
     masses = rounded(below), rounded(above), rounded(q0), rounded(scale)
     top = 2**bits - 1
