@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from halfwave.study.report import write
 from halfwave.study.training import Figures
@@ -366,14 +366,14 @@ def _prelu_curves(curves: Figures, path: Path, data: str) -> str:
             markersize=4,
             label=label,
         )
-    top = max(max(run[1:]) for found in curves.values() for run in found["test_error"])
-    left.set_ylim(0, min(100, 110 * top))
+    left.set_yscale("log")
     left.set_ylabel("test error (%)")
     right.set_ylabel("training loss (nats an image)")
     for axes in (left, right):
         axes.set_xlabel(_steps(curves["relu"]))
-    right.yaxis.set_major_formatter(ScalarFormatter())
-    right.yaxis.set_minor_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     _legend_below(figure, left)
     return _save(figure, path)
 

@@ -41,7 +41,7 @@ class Settings:
     zero_depth: int = 4
     zero_steps: int = 100
     prelu_batch: int = 64
-    prelu_looks: int = 11
+    prelu_looks: int = 10
     prelu_seeds: int = 2
 
 
