@@ -127,7 +127,7 @@ static void start_workers(int wanted) {
 
 static void reset_in_child(void) {
     workers = 0;
-    inside_task = 0;
+    if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: workers' tasks are lost */
     atomic_store(&job.closed, 1);
     atomic_store(&job.inside, 0);
     atomic_store(&sleepers, 0);
@@ -152,7 +152,8 @@ static int run_serial(hw_task task, void *context, int64_t count) {
 }
 
 int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
-    if (threads > hw_get_num_threads()) threads = hw_get_num_threads();
+    int allowed = hw_get_num_threads(); /* read once: another thread may change it */
+    if (threads > allowed) threads = allowed;
     if (threads > count) threads = (int)count;
     fp_environment callers = fp_default();
     int result = 0;
@@ -200,8 +201,9 @@ int hw_get_num_threads(void) {
     if (threads) return threads;
     cpu_set_t set;
     threads = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-    hw_set_num_threads(threads);
-    return atomic_load(&num_threads);
+    if (threads > HW_MAX_THREADS) threads = HW_MAX_THREADS;
+    int unset = 0; /* unless another thread has set it meanwhile */
+    return atomic_compare_exchange_strong(&num_threads, &unset, threads) ? threads : unset;
 }
 
 void hw_set_num_threads(int threads) {
@@ -215,7 +217,7 @@ void hw_set_num_threads(int threads) {
 #define KEPT_AT_MOST (INT64_C(64) << 20)
 #define HUGE_PAGE (INT64_C(2) << 20)
 
-static void *kept;
+static void *_Atomic kept; /* NULL while it is replaced, so that no other block is taken for it */
 static int64_t kept_bytes;
 static atomic_flag kept_taken = ATOMIC_FLAG_INIT;
 
@@ -234,12 +236,15 @@ void *hw_workspace_take(int64_t bytes) {
     if (bytes < 1) bytes = 1;
     if (bytes > KEPT_AT_MOST || atomic_flag_test_and_set(&kept_taken)) return fresh(bytes);
     if (bytes > kept_bytes) {
-        free(kept);
-        kept = fresh(bytes);
-        kept_bytes = kept ? bytes : 0;
+        free(atomic_exchange(&kept, NULL));
+        kept_bytes = 0;
+        void *larger = fresh(bytes);
+        if (larger) kept_bytes = bytes;
+        atomic_store(&kept, larger);
     }
-    if (!kept) atomic_flag_clear(&kept_taken);
-    return kept;
+    void *memory = kept;
+    if (!memory) atomic_flag_clear(&kept_taken);
+    return memory;
 }
 
 void hw_workspace_give(void *memory) {

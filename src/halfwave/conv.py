@@ -238,9 +238,10 @@ def _window(x: np.ndarray, layout: str, size: tuple[int, int], top: int, left: i
     """The part of x, zero beyond its border, of `size` with (top, left) rows and columns before x."""
     source = _channels_second(x, layout)
     batch, channels = source.shape[:2]
-    target = _channels_second(
-        np.empty(_plan.order(layout, batch, channels, *size), x.dtype), layout
+    framed = _arrays.shape(
+        _plan.order(layout, batch, channels, *size), "x (or dy) with its padding and dilation"
     )
+    target = _channels_second(np.empty(framed, x.dtype), layout)
     _cpu.window(source, target, top, left)
     return target
 
