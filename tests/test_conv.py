@@ -281,3 +281,14 @@ def test_guard_bytes_stay(isa):
             hw.conv2d_backward_weight(y, x, w.shape, out=dw, **options)
             hw.conv2d_backward_bias(y, layout=layout, out=bias)
         assert guards.intact(), case
+
+
+def test_offsets_that_only_look_consecutive(isa, rng):
+    """x in memory as (C, H, N, 4), seen as N × C × H × 2: offsets 0 1 | 12 13 | 4 5 | 16 17 …
+
+    From the second on, four of them end three after they began without being consecutive.
+    """
+    x = rng.standard_normal((5, 2, 3, 4), np.float32).transpose(2, 0, 1, 3)[..., :2]
+    dy = rng.standard_normal((3, 6, 2, 2), np.float32)
+    expected = hw.conv2d_backward_weight(dy, x.copy(), (6, 5, 1, 1))
+    same_bits(hw.conv2d_backward_weight(dy, x, (6, 5, 1, 1)), expected)

@@ -20,6 +20,11 @@ from halfwave._cpu.runtime cimport HW_ACCUMULATE, HW_COLUMN_BIAS, HW_ROW_BIAS, p
 cdef extern from "common/contraction.h" nogil:
     int64_t HW_SEGMENT
 
+cdef extern from "transpose.h" nogil:
+    void hw_transpose_f32(const float *from_0, const float *from_1, const float *from_2,
+                          const float *from_3, float *to, int64_t stride)
+    void hw_transpose_f64(const double *from_0, const double *from_1, double *to, int64_t stride)
+
 ctypedef fused real:
     float
     double
@@ -34,6 +39,14 @@ cdef enum:
     COLUMN_PANELS_A_BLOCK = 64
 
 # ---- packing --------------------------------------------------------------------------------------
+
+
+cdef inline bint evenly_spaced(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
+    cdef int64_t i
+    for i in range(1, count):
+        if offsets[i] - offsets[i - 1] != stride:
+            return False
+    return True
 
 
 cdef void pack_panel(const real *source, const int64_t *across, const int64_t *along, int64_t count,
@@ -65,18 +78,41 @@ cdef void pack_panel(const real *source, const int64_t *across, const int64_t *a
                 n = lengths[run]
                 memcpy(to + starts[run], line + across[starts[run]], n * sizeof(real))
     elif k > 1 and along[1] == along[0] + 1:
-        # The contracted axis is the contiguous one: read along it, one output at a time.
-        for j in range(count):
-            line = source + across[j]
-            to = panel + j
-            for p in range(k):
-                to[p * width] = line[along[p]]
+        pack_transposed(source, across, along, count, width, k, panel)
     else:
         for p in range(k):
             line = source + along[p]
             to = panel + p * width
             for j in range(count):
                 to[j] = line[across[j]]
+
+
+cdef void pack_transposed(const real *source, const int64_t *across, const int64_t *along,
+                          int64_t count, int64_t width, int64_t k, real *panel) noexcept nogil:
+    """The same where the contracted axis is mostly the contiguous one: a 16-byte square at a time."""
+    cdef int64_t side = 16 // sizeof(real)
+    cdef int64_t j = 0, p, i
+    cdef const real *line
+    while j < count:
+        if count - j < side <= count:
+            j = count - side        # the last square overlaps the one before
+        p = 0
+        while p < k:
+            if count < side or k - p < side or not evenly_spaced(along + p, side, 1):
+                # Not a square: one step of the contracted axis, or a row's end.
+                for i in range(j, min(j + side, count)):
+                    panel[p * width + i] = source[across[i] + along[p]]
+                p += 1
+                continue
+            line = source + along[p]
+            if real is float:
+                hw_transpose_f32(line + across[j], line + across[j + 1], line + across[j + 2],
+                                 line + across[j + 3], panel + p * width + j, width)
+            else:
+                hw_transpose_f64(line + across[j], line + across[j + 1], panel + p * width + j,
+                                 width)
+            p += side
+        j += side
 
 
 cdef void pack_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -143,14 +179,6 @@ cdef void edge_tile(Product *product, int64_t row, int64_t rows, int64_t column,
         line = c + product.c_row[row + i]
         for j in range(columns):
             line[to[j]] = tile[i * width + j]
-
-
-cdef inline bint evenly_spaced(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    cdef int64_t i
-    for i in range(1, count):
-        if offsets[i] - offsets[i - 1] != stride:
-            return False
-    return True
 
 
 cdef void tile_chunk(Product *product, int64_t index, real typed) noexcept nogil:

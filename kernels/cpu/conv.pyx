@@ -10,17 +10,19 @@ each flattened in the order of its parentheses. Backward input visits the taps f
 has no remainder: one contraction for each residue of (h, w) modulo the stride.
 
 Arrays arrive as N × C × H × W views whatever their layout: strides tell, and the contraction lays its
-lanes along what is contiguous. Padding is memory: `window` copies x (or dy) into a frame of zeros, so
-no loop tests a border. halfwave.conv checks every argument.
+lanes along what is contiguous. Padding is memory: x (or dy) is copied into a frame of zeros, so no
+loop tests a border. halfwave.conv checks every argument.
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from halfwave._cpu.contraction cimport (
     Contraction, contract, fill_offsets, offsets_memory,
 )
-from halfwave._cpu.runtime cimport Hold, View, parallel_for, worthwhile_threads
+from halfwave._cpu.runtime cimport (
+    Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
+)
 
 cdef enum:
     N, C, H, W
@@ -31,60 +33,83 @@ cdef enum:
 # ---- padding --------------------------------------------------------------------------------------
 
 cdef struct Window:
-    View source, target
+    View *source
+    View *target
     int64_t top, left
 
 
 cdef void window_row(void *context, int64_t index, int worker) noexcept nogil:
-    """One row of one image, all its channels."""
+    """One row of one image, all its channels: target[n, c, i, j] = source[n, c, i - top, j - left]."""
     cdef Window *window = <Window *>context
-    cdef View *source = &window.source
-    cdef View *target = &window.target
-    cdef int64_t size = source.itemsize
+    cdef View *source = window.source
+    cdef View *target = window.target
     cdef int64_t n = index // target.shape[H], i = index % target.shape[H]
     cdef int64_t h = i - window.top
-    cdef int64_t c, j, begin = 0, end = 0
+    # What moves as one: an element, or a pixel of all channels where those are adjacent.
+    cdef bint pixels = source.strides[C] == 1 and target.strides[C] == 1
+    cdef int64_t size = source.itemsize * (target.shape[C] if pixels else 1)
+    cdef int64_t from_step = source.strides[W] * source.itemsize
+    cdef int64_t to_step = target.strides[W] * source.itemsize
+    cdef int64_t begin = 0, end = 0, c, j
     cdef char *to
     cdef const char *line
-    cdef bint channels_last = source.strides[C] == 1 and target.strides[C] == 1
     if 0 <= h < source.shape[H]:
         begin = min(max(window.left, 0), target.shape[W])
         end = max(min(window.left + source.shape[W], target.shape[W]), begin)
-    for c in range(1 if channels_last else target.shape[C]):
-        to = target.data + size * (
+    for c in range(1 if pixels else target.shape[C]):
+        to = target.data + source.itemsize * (
             n * target.strides[N] + c * target.strides[C] + i * target.strides[H])
-        line = source.data + size * (n * source.strides[N] + c * source.strides[C]
-                                     + h * source.strides[H] - window.left * source.strides[W])
-        if channels_last:
-            size = source.itemsize * target.shape[C]    # a pixel moves as one
-        for j in range(begin):
-            zero(to + j * target.strides[W] * source.itemsize, size)
-        if source.strides[W] * source.itemsize == size == target.strides[W] * source.itemsize:
+        line = source.data - window.left * from_step + source.itemsize * (
+            n * source.strides[N] + c * source.strides[C] + h * source.strides[H])
+        memset(to, 0, begin * to_step)      # the target has no gaps
+        if from_step == size:
             memcpy(to + begin * size, line + begin * size, (end - begin) * size)
         else:
             for j in range(begin, end):
-                memcpy(to + j * target.strides[W] * source.itemsize,
-                       line + j * source.strides[W] * source.itemsize, size)
-        for j in range(end, target.shape[W]):
-            zero(to + j * target.strides[W] * source.itemsize, size)
+                memcpy(to + j * to_step, line + j * from_step, size)
+        memset(to + end * to_step, 0, (target.shape[W] - end) * to_step)
 
 
-cdef inline void zero(char *memory, int64_t bytes) noexcept nogil:
-    cdef int64_t i
-    for i in range(bytes):
-        memory[i] = 0
+cdef class Frame:
+    """The part of an array that a pass reads, with zeros beyond its border; the array if it has it all.
 
+    rows × columns of it, top and left of them before its first element.
+    """
+    cdef View view
+    cdef void *memory
 
-def window(source, target, int64_t top, int64_t left):
-    """target[n, c, i, j] = source[n, c, i - top, j - left], or 0 where that lies outside."""
-    cdef Hold hold = Hold()
-    cdef Window context
-    hold.view(source, &context.source, False)
-    hold.view(target, &context.target, True)
-    context.top, context.left = top, left
-    with nogil:
-        parallel_for(window_row, &context, context.target.shape[N] * context.target.shape[H],
-                     worthwhile_threads(context.target.size * 0.2))
+    def __dealloc__(self):
+        if self.memory != NULL:
+            workspace_give(self.memory)
+
+    cdef int fill(self, View *source, int64_t rows, int64_t columns, int64_t top,
+                  int64_t left) except -1:
+        cdef Window window
+        cdef View *target = &self.view
+        target[0] = source[0]
+        if top == 0 and left == 0 and rows <= source.shape[H] and columns <= source.shape[W]:
+            return 0
+        if <double>rows * columns * source.shape[N] * source.shape[C] > 2.0**59:
+            raise ValueError("padding and dilation ask for a frame of too many elements: "
+                             f"{source.shape[N]} × {source.shape[C]} × {rows} × {columns}")
+        target.shape[H], target.shape[W] = rows, columns
+        target.size = source.shape[N] * source.shape[C] * rows * columns
+        if source.strides[C] == 1:          # the order of the source: channels last, or not
+            target.strides[W] = source.shape[C]
+            target.strides[H] = target.strides[W] * columns
+            target.strides[N] = target.strides[H] * rows
+        else:
+            target.strides[W] = 1
+            target.strides[H] = columns
+            target.strides[C] = rows * columns
+            target.strides[N] = target.strides[C] * source.shape[C]
+        self.memory = workspace_take(target.size * source.itemsize)
+        target.data = <char *>self.memory
+        window.source, window.target, window.top, window.left = source, target, top, left
+        with nogil:
+            parallel_for(window_row, &window, target.shape[N] * rows,
+                         worthwhile_threads(target.size * 0.2))
+        return 0
 
 # ---- offset tables --------------------------------------------------------------------------------
 
@@ -128,16 +153,25 @@ cdef class Tables:
 # ---- the passes -----------------------------------------------------------------------------------
 
 
-def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t dilation_h,
-            int64_t dilation_w, int64_t groups):
-    """Fill y; x is padded already."""
+cdef int64_t reach(int64_t outputs, int64_t stride, int64_t kernel, int64_t dilation) noexcept:
+    """How many inputs so many outputs read, padding included."""
+    return (outputs - 1) * stride + (kernel - 1) * dilation + 1
+
+
+def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill y."""
     cdef Hold hold = Hold()
     cdef View vx, vw, vy, vb
+    cdef Frame frame = Frame()
     cdef Tables tables = Tables()
     cdef Contraction *problem = &tables.problem
     hold.view(x, &vx, False)
     hold.view(w, &vw, False)
     hold.view(y, &vy, True)
+    frame.fill(&vx, reach(vy.shape[H], stride_h, vw.shape[R], dilation_h),
+               reach(vy.shape[W], stride_w, vw.shape[S], dilation_w), top, left)
+    vx = frame.view
     cdef int64_t outputs = vw.shape[O] // groups
     tables.reserve(groups, outputs, vy.shape[N] * vy.shape[H] * vy.shape[W],
                    vw.shape[C] * vw.shape[R] * vw.shape[S])
@@ -164,16 +198,20 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t dilation_
         contract(problem)
 
 
-def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t dilation_h,
-                    int64_t dilation_w, int64_t groups):
-    """Fill dw; x is padded already."""
+def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+                    int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill dw."""
     cdef Hold hold = Hold()
     cdef View vdy, vx, vdw
+    cdef Frame frame = Frame()
     cdef Tables tables = Tables()
     cdef Contraction *problem = &tables.problem
     hold.view(dy, &vdy, False)
     hold.view(x, &vx, False)
     hold.view(dw, &vdw, True)
+    frame.fill(&vx, reach(vdy.shape[H], stride_h, vdw.shape[R], dilation_h),
+               reach(vdy.shape[W], stride_w, vdw.shape[S], dilation_w), top, left)
+    vx = frame.view
     cdef int64_t outputs = vdw.shape[O] // groups
     tables.reserve(groups, outputs, vdw.shape[C] * vdw.shape[R] * vdw.shape[S],
                    vdy.shape[N] * vdy.shape[H] * vdy.shape[W])
@@ -226,25 +264,34 @@ cdef Residue residue(int64_t first, int64_t size, int64_t kernel, int64_t stride
     return part
 
 
-def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t padding_h,
-                   int64_t padding_w, int64_t dilation_h, int64_t dilation_w, int64_t groups,
-                   int64_t frame_top, int64_t frame_left):
-    """Fill dx; dy stands in a frame of zeros, its first element at (frame_top, frame_left)."""
+def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill dx."""
     cdef Hold hold = Hold()
     cdef View vdy, vw, vdx
     cdef Residue down, across
-    cdef int64_t i, j
+    cdef Frame frame = Frame()
+    cdef int64_t i, j, above, before, rows, columns
     hold.view(dy, &vdy, False)
     hold.view(w, &vw, False)
     hold.view(dx, &vdx, True)
+    # The outputs that the inputs meet begin `above` and `before` dy and may end beyond it.
+    above = max(-floor_div(top - (vw.shape[R] - 1) * dilation_h, stride_h), 0)
+    before = max(-floor_div(left - (vw.shape[S] - 1) * dilation_w, stride_w), 0)
+    rows = above + max((vdx.shape[H] - 1 + top) // stride_h + 1, vdy.shape[H])
+    columns = before + max((vdx.shape[W] - 1 + left) // stride_w + 1, vdy.shape[W])
+    frame.fill(&vdy, rows, columns, above, before)
     for i in range(min(stride_h, vdx.shape[H])):
-        down = residue(i, vdx.shape[H], vw.shape[R], stride_h, padding_h, dilation_h)
+        down = residue(i, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h)
+        down.first_output += above
         for j in range(min(stride_w, vdx.shape[W])):
-            across = residue(j, vdx.shape[W], vw.shape[S], stride_w, padding_w, dilation_w)
-            down.first_output += frame_top
-            across.first_output += frame_left
-            backward_residue(&vdy, &vw, &vdx, &down, &across, stride_h, stride_w, groups)
-            down.first_output -= frame_top
+            across = residue(j, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w)
+            across.first_output += before
+            backward_residue(&frame.view, &vw, &vdx, &down, &across, stride_h, stride_w, groups)
+
+
+cdef int64_t floor_div(int64_t a, int64_t b) noexcept:
+    return a // b if a >= 0 else -((b - 1 - a) // b)
 
 
 cdef int backward_residue(View *vdy, View *vw, View *vdx, Residue *down, Residue *across,

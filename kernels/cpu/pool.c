@@ -127,7 +127,7 @@ static void start_workers(int wanted) {
 
 static void reset_in_child(void) {
     workers = 0;
-    if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: workers' tasks are lost */
+    if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: tasks are lost */
     atomic_store(&job.closed, 1);
     atomic_store(&job.inside, 0);
     atomic_store(&sleepers, 0);
@@ -217,9 +217,13 @@ void hw_set_num_threads(int threads) {
 #define KEPT_AT_MOST (INT64_C(64) << 20)
 #define HUGE_PAGE (INT64_C(2) << 20)
 
-static void *_Atomic kept; /* NULL while it is replaced, so that no other block is taken for it */
-static int64_t kept_bytes;
-static atomic_flag kept_taken = ATOMIC_FLAG_INIT;
+#define KEPT_PIECES 2
+
+static struct {
+    void *_Atomic memory; /* NULL while it is replaced, so that no other block is taken for it */
+    int64_t bytes;
+    atomic_flag taken;
+} kept[KEPT_PIECES] = {{.taken = ATOMIC_FLAG_INIT}, {.taken = ATOMIC_FLAG_INIT}};
 
 static void *fresh(int64_t bytes) {
     int64_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
@@ -234,22 +238,27 @@ static void *fresh(int64_t bytes) {
 
 void *hw_workspace_take(int64_t bytes) {
     if (bytes < 1) bytes = 1;
-    if (bytes > KEPT_AT_MOST || atomic_flag_test_and_set(&kept_taken)) return fresh(bytes);
-    if (bytes > kept_bytes) {
-        free(atomic_exchange(&kept, NULL));
-        kept_bytes = 0;
-        void *larger = fresh(bytes);
-        if (larger) kept_bytes = bytes;
-        atomic_store(&kept, larger);
+    for (int i = 0; i < KEPT_PIECES && bytes <= KEPT_AT_MOST; i++) {
+        if (atomic_flag_test_and_set(&kept[i].taken)) continue;
+        if (bytes > kept[i].bytes) {
+            free(atomic_exchange(&kept[i].memory, NULL));
+            void *larger = fresh(bytes);
+            kept[i].bytes = larger ? bytes : 0;
+            kept[i].memory = larger;
+        }
+        void *memory = kept[i].memory;
+        if (!memory) atomic_flag_clear(&kept[i].taken);
+        return memory;
     }
-    void *memory = kept;
-    if (!memory) atomic_flag_clear(&kept_taken);
-    return memory;
+    return fresh(bytes);
 }
 
 void hw_workspace_give(void *memory) {
-    if (memory && memory == kept)
-        atomic_flag_clear(&kept_taken);
-    else
-        free(memory);
+    for (int i = 0; memory && i < KEPT_PIECES; i++) {
+        if (memory == kept[i].memory) {
+            atomic_flag_clear(&kept[i].taken);
+            return;
+        }
+    }
+    free(memory);
 }

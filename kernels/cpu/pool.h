@@ -25,8 +25,9 @@ void hw_set_poll(int (*poll)(void));
 __attribute__((visibility("default"))) int hw_get_num_threads(void);
 __attribute__((visibility("default"))) void hw_set_num_threads(int threads);
 
-/* Memory for packing, kept between calls up to 64 MiB; a second taker gets fresh memory.
- * NULL when there is none. Aligned to 64 bytes. */
+/* Memory for the length of a call. Two pieces of up to 64 MiB are kept between calls (padding and
+ * packing of a convolution); whoever finds both taken gets fresh memory. NULL when there is none.
+ * Aligned to 64 bytes. */
 void *hw_workspace_take(int64_t bytes);
 void hw_workspace_give(void *memory);
 

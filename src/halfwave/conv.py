@@ -77,7 +77,7 @@ def conv2d(
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
     y = _channels_second(target, layout)
     if y.size:
-        _cpu.forward(_padded(x, g), w, bias, y, *g.stride, *g.dilation, g.groups)
+        _cpu.forward(_channels_second(x, layout), w, bias, y, *_numbers(g))
     return finish()
 
 
@@ -132,10 +132,7 @@ def conv2d_backward_input(
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
     dx = _channels_second(target, layout)
     if dx.size:
-        framed, top, left = _framed(dy, g)
-        _cpu.backward_input(
-            framed, w, dx, *g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups, top, left
-        )
+        _cpu.backward_input(_channels_second(dy, layout), w, dx, *_numbers(g))
     return finish()
 
 
@@ -189,7 +186,7 @@ def conv2d_backward_weight(
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
     if target.size:
         _cpu.backward_weight(
-            _channels_second(dy, layout), _padded(x, g), target, *g.stride, *g.dilation, g.groups
+            _channels_second(dy, layout), _channels_second(x, layout), target, *_numbers(g)
         )
     return finish()
 
@@ -234,37 +231,6 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
-def _window(x: np.ndarray, layout: str, size: tuple[int, int], top: int, left: int) -> np.ndarray:
-    """The part of x, zero beyond its border, of `size` with (top, left) rows and columns before x."""
-    source = _channels_second(x, layout)
-    batch, channels = source.shape[:2]
-    framed = _arrays.shape(
-        _plan.order(layout, batch, channels, *size), "x (or dy) with its padding and dilation"
-    )
-    target = _channels_second(np.empty(framed, x.dtype), layout)
-    _cpu.window(source, target, top, left)
-    return target
-
-
-def _padded(x: np.ndarray, g: _plan.Geometry) -> np.ndarray:
-    """x as N × C × H × W with its padding as zeros; x itself where there is none."""
-    if not any(g.pads):
-        return _channels_second(x, g.layout)
-    rows, columns = (
-        (n - 1) * s + (k - 1) * d + 1
-        for n, s, k, d in zip(g.output_size, g.stride, g.kernel, g.dilation, strict=True)
-    )
-    return _window(x, g.layout, (rows, columns), g.pads[0], g.pads[2])
-
-
-def _framed(dy: np.ndarray, g: _plan.Geometry) -> tuple[np.ndarray, int, int]:
-    """dy as N × O × H' × W' in the zeros that backward_input reads around it, and where it begins."""
-    before, size = [], []
-    for i in range(2):
-        lowest = (g.pads[2 * i] - (g.kernel[i] - 1) * g.dilation[i]) // g.stride[i]
-        highest = (g.size[i] - 1 + g.pads[2 * i]) // g.stride[i]
-        before.append(max(-lowest, 0))
-        size.append(before[i] + max(highest + 1, g.output_size[i]))
-    if before == [0, 0] and tuple(size) == g.output_size:
-        return _channels_second(dy, g.layout), 0, 0
-    return _window(dy, g.layout, (size[0], size[1]), before[0], before[1]), before[0], before[1]
+def _numbers(g: _plan.Geometry) -> tuple[int, ...]:
+    """What the kernels take after the arrays: stride, padding at the top and left, dilation, groups."""
+    return (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
