@@ -28,3 +28,7 @@ cdef int contract(const Contraction *problem) except -1 nogil
 # Offsets of the elements of `dims` dimensions in C order: base + sum of index * stride.
 cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *shape,
                        const int64_t *strides) noexcept nogil
+
+# Memory for that many offsets, to be freed; NULL also where their bytes are no size_t: a broadcast axis
+# may be longer than memory.
+cdef int64_t *offsets_memory(int64_t slices, int64_t rows, int64_t columns, int64_t k) noexcept nogil

@@ -6,6 +6,7 @@ products are the tasks and nothing inside them waits; otherwise one blocked prod
 is shared out. Lanes go along what is contiguous in c: the problem is transposed if that is the rows.
 """
 from libc.stdint cimport int64_t
+from libc.stdlib cimport malloc
 from libc.string cimport memset
 
 from halfwave._cpu.blocked cimport Product, ceil_div, multiply, packed_a_bytes, packed_b_bytes
@@ -237,6 +238,15 @@ cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *
         return
     for i in range(1, dims):
         inner *= shape[i]
+    if inner == 0:      # then the first dimension may be of any length
+        return
     for index in range(shape[0]):
         fill_offsets(offsets + index * inner, base + index * strides[0], dims - 1, shape + 1,
                      strides + 1)
+
+
+cdef int64_t *offsets_memory(int64_t slices, int64_t rows, int64_t columns, int64_t k) noexcept nogil:
+    cdef double bytes = 8 * (4.0 * slices + 2.0 * (<double>rows + <double>columns + <double>k) + 1)
+    if bytes > 2.0**62:
+        return NULL
+    return <int64_t *>malloc(8 * (4 * slices + 2 * (rows + columns + k) + 1))

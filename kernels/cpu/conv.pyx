@@ -14,10 +14,12 @@ lanes along what is contiguous. Padding is memory: x (or dy) is copied into a fr
 loop tests a border. halfwave.conv checks every argument.
 """
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from halfwave._cpu.contraction cimport Contraction, contract, fill_offsets
+from halfwave._cpu.contraction cimport (
+    Contraction, contract, fill_offsets, offsets_memory,
+)
 from halfwave._cpu.runtime cimport (
     Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
@@ -87,6 +89,9 @@ cdef class Frame:
         target[0] = source[0]
         if top == 0 and left == 0 and rows <= source.shape[H] and columns <= source.shape[W]:
             return 0
+        if <double>rows * columns * source.shape[N] * source.shape[C] > 2.0**59:
+            raise ValueError("padding and dilation ask for a frame of too many elements: "
+                             f"{source.shape[N]} × {source.shape[C]} × {rows} × {columns}")
         target.shape[H], target.shape[W] = rows, columns
         target.size = source.shape[N] * source.shape[C] * rows * columns
         if source.strides[C] == 1:          # the order of the source: channels last, or not
@@ -118,7 +123,7 @@ cdef class Tables:
         free(self.memory)
 
     cdef int reserve(self, int64_t slices, int64_t rows, int64_t columns, int64_t k) except -1:
-        self.memory = <int64_t *>malloc(8 * (4 * slices + 2 * (rows + columns + k) + 1))
+        self.memory = offsets_memory(slices, rows, columns, k)
         if self.memory == NULL:
             raise MemoryError("no memory for the offsets of a convolution")
         self.next = self.memory
@@ -241,13 +246,13 @@ cdef struct Residue:
 cdef Residue residue(int64_t first, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
                      int64_t dilation) noexcept nogil:
     cdef Residue part
-    cdef int64_t r = 0, reach
+    cdef int64_t r = 0, reach, common = stride, divisor = dilation
     part.first = first
     part.count = (size - first + stride - 1) // stride if size > first else 0
     part.taps = part.first_tap = part.first_output = part.output_step = 0
-    part.tap_step = 1
-    while part.tap_step * dilation % stride:
-        part.tap_step += 1
+    while divisor:              # Euclid: the greatest common divisor of stride and dilation
+        common, divisor = divisor, common % divisor
+    part.tap_step = stride // common
     while r < kernel and r < part.tap_step and (first + padding - r * dilation) % stride:
         r += 1
     if r < kernel and r < part.tap_step:

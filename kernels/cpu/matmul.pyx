@@ -10,7 +10,9 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from halfwave._cpu.contraction cimport Contraction, contract, fill_offsets
+from halfwave._cpu.contraction cimport (
+    Contraction, contract, fill_offsets, offsets_memory,
+)
 from halfwave._cpu.runtime cimport Hold, Plain, View
 
 
@@ -54,8 +56,7 @@ def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
     if view_c.size == 0:
         return
     with nogil:
-        table = <int64_t *>malloc(8 * (4 * problem.slices + 2 * (
-            problem.rows + problem.columns + problem.k)))
+        table = offsets_memory(problem.slices, problem.rows, problem.columns, problem.k)
         if table == NULL:
             with gil:
                 raise MemoryError("no memory for the offsets of a matrix product")

@@ -127,7 +127,7 @@ static void start_workers(int wanted) {
 
 static void reset_in_child(void) {
     workers = 0;
-    inside_task = 0;
+    if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: tasks are lost */
     atomic_store(&job.closed, 1);
     atomic_store(&job.inside, 0);
     atomic_store(&sleepers, 0);
@@ -152,7 +152,8 @@ static int run_serial(hw_task task, void *context, int64_t count) {
 }
 
 int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
-    if (threads > hw_get_num_threads()) threads = hw_get_num_threads();
+    int allowed = hw_get_num_threads(); /* read once: another thread may change it */
+    if (threads > allowed) threads = allowed;
     if (threads > count) threads = (int)count;
     fp_environment callers = fp_default();
     int result = 0;
@@ -200,8 +201,9 @@ int hw_get_num_threads(void) {
     if (threads) return threads;
     cpu_set_t set;
     threads = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-    hw_set_num_threads(threads);
-    return atomic_load(&num_threads);
+    if (threads > HW_MAX_THREADS) threads = HW_MAX_THREADS;
+    int unset = 0; /* unless another thread has set it meanwhile */
+    return atomic_compare_exchange_strong(&num_threads, &unset, threads) ? threads : unset;
 }
 
 void hw_set_num_threads(int threads) {
@@ -218,7 +220,7 @@ void hw_set_num_threads(int threads) {
 #define KEPT_PIECES 2
 
 static struct {
-    void *memory;
+    void *_Atomic memory; /* NULL while it is replaced, so that no other block is taken for it */
     int64_t bytes;
     atomic_flag taken;
 } kept[KEPT_PIECES] = {{.taken = ATOMIC_FLAG_INIT}, {.taken = ATOMIC_FLAG_INIT}};
@@ -239,12 +241,14 @@ void *hw_workspace_take(int64_t bytes) {
     for (int i = 0; i < KEPT_PIECES && bytes <= KEPT_AT_MOST; i++) {
         if (atomic_flag_test_and_set(&kept[i].taken)) continue;
         if (bytes > kept[i].bytes) {
-            free(kept[i].memory);
-            kept[i].memory = fresh(bytes);
-            kept[i].bytes = kept[i].memory ? bytes : 0;
+            free(atomic_exchange(&kept[i].memory, NULL));
+            void *larger = fresh(bytes);
+            kept[i].bytes = larger ? bytes : 0;
+            kept[i].memory = larger;
         }
-        if (!kept[i].memory) atomic_flag_clear(&kept[i].taken);
-        return kept[i].memory;
+        void *memory = kept[i].memory;
+        if (!memory) atomic_flag_clear(&kept[i].taken);
+        return memory;
     }
     return fresh(bytes);
 }

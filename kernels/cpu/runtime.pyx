@@ -50,7 +50,9 @@ hw_set_poll(poll_signals)
 cdef int raise_pending() except -1:
     global pending
     error, pending = pending, None
-    raise error if error is not None else KeyboardInterrupt()
+    if error is None:
+        error = RuntimeError("the process was forked in the midst of an operation, by a signal handler")
+    raise error
 
 
 cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) except -1 nogil:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+MAX_DIMENSIONS = 64  # NumPy's
 
 
 def array(
@@ -28,7 +29,7 @@ def array(
     Takes NumPy arrays and whatever offers ``__dlpack__`` in CPU memory. Strides are kept.
     """
     if not isinstance(x, np.ndarray):
-        x = _from_elsewhere(x, name)
+        x = from_dlpack(x, name)
     elif type(x) is not np.ndarray:
         x = np.asarray(x)
     if x.dtype not in FLOATS:
@@ -42,14 +43,15 @@ def array(
     return x
 
 
-def _from_elsewhere(x: Any, name: str) -> np.ndarray:
+def from_dlpack(x: Any, name: str) -> np.ndarray:
+    """What offers ``__dlpack__`` in CPU memory as a NumPy array of that memory."""
     if hasattr(x, "__cuda_array_interface__"):
         raise TypeError(f"{name} lies in GPU memory; halfwave computes on CPU arrays here")
     if not hasattr(x, "__dlpack__"):
         raise TypeError(f"{name} must be a NumPy array or offer __dlpack__, not {type(x).__name__}")
     try:
         return np.from_dlpack(x)
-    except (BufferError, RuntimeError, ValueError) as error:
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name} cannot be read through DLPack: {error}") from error
 
 
@@ -136,10 +138,18 @@ def integer(
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     if minimum is not None and number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, not {number}")
+        raise ValueError(f"{name} must be at least {minimum}, not {shown(number)}")
     if maximum is not None and number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, not {number}")
+        raise ValueError(f"{name} must be at most {maximum}, not {shown(number)}")
     return number
+
+
+def shown(value: Any) -> str:
+    """repr(value), which Python refuses for integers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"this {type(value).__name__} of too many digits to show"
 
 
 def number(value: Any, name: str) -> float:
@@ -150,6 +160,8 @@ def number(value: Any, name: str) -> float:
         result = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be finite as a float, not {shown(value)}") from None
     if not np.isfinite(result):
         raise ValueError(f"{name} must be finite, not {result}")
     return result
@@ -170,19 +182,23 @@ def axis(value: Any, ndim: int, name: str = "axis") -> int:
     """A dimension's index, counted from the end where negative."""
     index = integer(value, name)
     if not -ndim <= index < ndim:
-        raise ValueError(f"{name} must lie in [{-ndim}, {ndim}), not {index}")
+        raise ValueError(f"{name} must lie in [{-ndim}, {ndim}), not {shown(index)}")
     return index % ndim
 
 
+def is_sequence(value: Any) -> bool:
+    """Whether `value` holds things in order and has a length: no iterator, which may have no end."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
 def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
-    """A tuple of sizes, none negative, whose product fits 63 bits."""
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a tuple of integers, not {type(value).__name__}")
-    try:
-        sizes = tuple(value)
-    except TypeError:
-        sizes = (value,)
-    sizes = tuple(integer(n, name, minimum=0) for n in sizes)
+    """A tuple of sizes, none negative, whose product is below 2**60; an int is one size."""
+    sizes = tuple(value) if is_sequence(value) else (value,)
+    if len(sizes) > MAX_DIMENSIONS:
+        raise ValueError(f"{name} must have at most {MAX_DIMENSIONS} dimensions, not {len(sizes)}")
+    sizes = tuple(integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes)
     total = 1
     for n in sizes:
         total *= max(n, 1)

@@ -42,7 +42,7 @@ def fans(
         not divide the channels.
     """
     sizes = _arrays.shape(shape)
-    groups = _arrays.integer(groups, "groups", minimum=1)
+    groups = _arrays.integer(groups, "groups", minimum=1, maximum=2**31 - 1)
     _arrays.choice(layout, "layout", LAYOUTS)
     if not isinstance(transposed, (bool, np.bool_)):
         raise TypeError(f"transposed must be a bool, not {type(transposed).__name__}")
@@ -78,7 +78,7 @@ def gain(nonlinearity: str, slope: float | None = None) -> float:
         default = 0.01 if nonlinearity == "leaky_relu" else 0.25
         return math.sqrt(he_scale(default if slope is None else slope, "slope"))
     if slope is not None:
-        raise ValueError(f"slope must be None for {nonlinearity!r}, not {slope!r}")
+        raise ValueError(f"slope must be None for {nonlinearity!r}, not {_arrays.shown(slope)}")
     return {"tanh": 5 / 3, "relu": math.sqrt(2)}.get(nonlinearity, 1.0)
 
 

@@ -107,7 +107,9 @@ def identity(
         raise ValueError(f"shape must have 2 dimensions, not {len(whole)}")
     part = _part(whole, seed, stream, shard)
     target, finish = _arrays.output(out, random.shard_shape(part), kind, strided=True)
-    rows, columns = np.ix_(*(np.array(r, np.int64) for r in part))
+    if not target.size:  # however long its other dimension is
+        return finish()
+    rows, columns = _indices(part)
     target[...] = np.where(rows == columns, kind.type(number), kind.type(0))
     return finish()
 
@@ -151,7 +153,7 @@ def dirac(
         If an argument has the wrong type, or lies outside what is allowed.
     """
     kind, _ = dtypes(dtype, device)
-    groups = _arrays.integer(groups, "groups", minimum=1)
+    groups = _arrays.integer(groups, "groups", minimum=1, maximum=2**31 - 1)
     _arrays.choice(layout, "layout", LAYOUTS)
     whole = _arrays.shape(shape)
     if len(whole) < 3:
@@ -161,7 +163,9 @@ def dirac(
         raise ValueError(f"groups must divide the {channels} channels of {whole}, not {groups}")
     part = _part(whole, seed, stream, shard)
     target, finish = _arrays.output(out, random.shard_shape(part), kind, strided=True)
-    index = np.ix_(*(np.array(r, np.int64) for r in part))
+    if not target.size:
+        return finish()
+    index = _indices(part)
     if layout == "OIHW":
         to, of, kernel, sizes = index[0], index[1], index[2:], whole[2:]
     else:
@@ -171,6 +175,11 @@ def dirac(
         ones = ones & (at == size // 2)
     target[...] = ones
     return finish()
+
+
+def _indices(part: tuple[range, ...]) -> tuple[np.ndarray, ...]:
+    """The part's indices along each dimension, shaped to broadcast."""
+    return np.ix_(*(np.arange(r.start, r.stop, r.step, np.int64) for r in part))
 
 
 def _part(whole: tuple[int, ...], seed: Any, stream: Any, shard: Any) -> tuple[range, ...]:

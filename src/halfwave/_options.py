@@ -44,10 +44,10 @@ def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
         )
     try:
         kind = np.dtype(object if dtype is None else dtype)  # to NumPy None means float64
-    except TypeError:
+    except (SyntaxError, TypeError, ValueError):
         kind = np.dtype(object)
     if kind not in DTYPES:
-        raise TypeError(f"dtype must be float16, float32 or float64, not {dtype!r}")
+        raise TypeError(f"dtype must be float16, float32 or float64, not {_arrays.shown(dtype)}")
     return kind, np.dtype(np.float64 if kind == np.float64 else np.float32)
 
 

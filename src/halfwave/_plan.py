@@ -94,7 +94,7 @@ def geometry(
     _arrays.choice(layout, "layout", LAYOUTS)
     stride = _arrays.pair(stride, "stride")
     dilation = _arrays.pair(dilation, "dilation")
-    groups = _arrays.integer(groups, "groups", minimum=1)
+    groups = _arrays.integer(groups, "groups", minimum=1, maximum=2**31 - 1)
     for shape, name in ((x_shape, x_name), (w_shape, w_name)):
         if len(shape) != 4:
             raise ValueError(f"{name} must have 4 dimensions, not {len(shape)} (shape {shape})")
@@ -200,6 +200,9 @@ def matmul_sizes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...
     """(batch shape, m, k, n) by NumPy's rules; a vector is a matrix of one row or column."""
     if not a or not b:
         raise ValueError(f"{'b' if a else 'a'} must have at least one dimension")
+    for shape, name in ((a, "a"), (b, "b")):
+        if len(shape) > 16:  # as many as a kernel's View has
+            raise ValueError(f"{name} must have at most 16 dimensions, not {len(shape)}")
     rows, k = (1, a[0]) if len(a) == 1 else a[-2:]
     kb, columns = (b[0], 1) if len(b) == 1 else b[-2:]
     if k != kb:

@@ -337,8 +337,8 @@ kaiming_truncated_normal = he_truncated_normal
 
 def _square(gain: Any) -> float:
     factor = _arrays.number(gain, "gain")
-    if not 0 < factor <= 1e100:
-        raise ValueError(f"gain must be positive and at most 1e100, not {factor}")
+    if not 1e-100 <= factor <= 1e100:
+        raise ValueError(f"gain must lie in [1e-100, 1e100], not {factor}")
     return factor * factor
 
 

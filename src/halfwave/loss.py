@@ -89,7 +89,7 @@ def softmax_cross_entropy_backward(
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     logits = _arrays.array(logits, "logits", ndim=2)
     if not isinstance(labels, np.ndarray) and hasattr(labels, "__dlpack__"):
-        labels = np.from_dlpack(labels)
+        labels = _arrays.from_dlpack(labels, "labels")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
         raise TypeError(f"labels must be an array of integers, not {kind}")
@@ -97,6 +97,7 @@ def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}"
         )
+    logits = _arrays.contiguous(logits)  # so that what no memory can hold is not searched, either
     if labels.size:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= logits.shape[1]:
@@ -105,4 +106,4 @@ def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"not {low if low < 0 else high}"
             )
     labels = np.ascontiguousarray(labels, np.int64)
-    return _arrays.contiguous(logits), labels if labels.flags.aligned else labels.copy()
+    return logits, labels if labels.flags.aligned else labels.copy()

@@ -58,7 +58,9 @@ def sgd_momentum(
     )
     if rates[1] >= 1:
         raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
-    if np.may_share_memory(w, velocity):
+    if np.may_share_memory(
+        w, velocity, max_work=10_000
+    ):  # looks beyond the bounds: they may interleave
         raise ValueError("velocity must not share memory with w")
     new_w, finish_w = _arrays.output(w, target.shape, target.dtype, [gradient], name="w")
     new_velocity, finish_velocity = _arrays.output(

@@ -127,9 +127,10 @@ def max_pool2d_backward(
     if dy.shape != plan.y_shape:
         raise ValueError(f"dy must have shape {plan.y_shape}, as max_pool2d gives, not {dy.shape}")
     dx, finish = _arrays.output(out, x.shape, x.dtype, [dy, x])
+    dy, x = _arrays.contiguous(dy), _arrays.contiguous(x)  # memory runs out before dx is touched
     dx.fill(0)
     if dy.size:
-        _cpu.backward(_arrays.contiguous(dy), _arrays.contiguous(x), *plan[:6], dx)
+        _cpu.backward(dy, x, *plan[:6], dx)
     return finish()
 
 
@@ -169,6 +170,7 @@ def spatial_pyramid_pool(
     x, sizes = _pyramid(x, levels, layout)
     batch, height, width, channels = x.shape
     features = channels * sum(n * n for n in sizes)
+    _arrays.shape((batch, features), "x and levels")
     y, finish = _arrays.output(out, (batch, features), x.dtype, [x])
     if y.size:
         for n, part in _levels(y, sizes, channels):
@@ -240,18 +242,18 @@ def _pooling(
     batch, channels, *sizes = x.shape if layout == "NCHW" else (x.shape[i] for i in (0, 3, 1, 2))
     _check_plane(sizes)
     pads = _arrays.padding(padding, kernel, steps, dilations, (sizes[0], sizes[1]))
-    rows, columns = (
-        _windows(sizes[i], kernel[i], steps[i], dilations[i], pads[2 * i : 2 * i + 2], ceil_mode)
-        for i in (0, 1)
-    )
-    pooled = (len(rows.first), len(columns.first))
+    axes = [(sizes[i], kernel[i], steps[i], dilations[i], pads[2 * i : 2 * i + 2]) for i in (0, 1)]
+    pooled = tuple(_number(*axis, ceil_mode) for axis in axes)
+    _arrays.shape((batch, channels, *pooled), "x and padding")
+    rows, columns = (_windows(n, *axis) for n, axis in zip(pooled, axes, strict=True))
     y_shape = (batch, channels, *pooled) if layout == "NCHW" else (batch, *pooled, channels)
     return Pooling(rows, columns, kernel[1], steps[1], pads[2], layout == "NHWC", y_shape)
 
 
-def _windows(
+def _number(
     length: int, size: int, stride: int, step: int, pads: tuple[int, ...], ceil_mode: bool
-) -> Windows:
+) -> int:
+    """How many windows there are along an axis."""
     before, after = pads
     reach = step * (size - 1) + 1
     if max(before, after) >= reach:
@@ -267,7 +269,13 @@ def _windows(
     number = room // stride + 1
     if ceil_mode and room % stride and number * stride < length + before:
         number += 1
-    start = np.arange(number, dtype=np.int64) * stride - before
+    return number
+
+
+def _windows(
+    number: int, length: int, size: int, stride: int, step: int, pads: tuple[int, ...]
+) -> Windows:
+    start = np.arange(number, dtype=np.int64) * stride - pads[0]
     skipped = np.maximum(-(start // step), 0)  # of a window's elements: ceil(-start / step)
     count = np.minimum(-((start - length) // step), size) - skipped
     if count.min() < 1:

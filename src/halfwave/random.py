@@ -184,7 +184,7 @@ def _collapse(
 
 
 def _words(value: Any, count: int, name: str) -> tuple[int, ...]:
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    if not _arrays.is_sequence(value):
         raise TypeError(f"{name} must hold {count} integers, not be {type(value).__name__}")
     words = tuple(_arrays.integer(word, name, minimum=0, maximum=UINT32) for word in value)
     if len(words) != count:
