@@ -6,6 +6,7 @@ each operation once in the dtype of its operands, as the contract asks.
 
 import math
 
+import mpmath
 import numpy as np
 
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
@@ -183,7 +184,6 @@ def normal(w, mean=0.0, std=1.0):
 
 def truncated(w, mean=0.0, std=1.0, lower=-2.0, upper=2.0):
     """Φ by mpmath's ncdf, at hundreds of digits."""
-    import mpmath
 
     real, n = (np.float32, 32) if w.dtype == np.uint32 else (np.float64, 64)
     lower, upper = float(real(lower)), float(real(upper))

@@ -2,11 +2,13 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import reference_random as reference
 from conftest import everywhere, same_bits
 from halfwave._cpu import random as kernels
+from scipy import special
 
 import halfwave as hw
 
@@ -72,7 +74,6 @@ def test_far_words_alone(isa):
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_normal_is_odd_and_accurate(bits, rng):
-    special = pytest.importorskip("scipy.special")
     words = some_words(bits, rng)
     z = draw(words, "normal", (0.0, 1.0))
     same_bits(draw(~words, "normal", (0.0, 1.0)), -z)
@@ -88,7 +89,6 @@ def test_normal_is_odd_and_accurate(bits, rng):
 
 def test_normal_against_many_digits(rng):
     """Float64, to the far tails and to the centre, where no library function is good enough."""
-    mpmath = pytest.importorskip("mpmath")
     words = np.concatenate([edges(64), rng.integers(0, 2**64, 100, np.uint64)])
     z = draw(words, "normal", (0.0, 1.0))
     with mpmath.workdps(60):
@@ -124,7 +124,6 @@ BOUNDS = [
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
 def test_truncated_of_words(bits, bounds, rng):
-    pytest.importorskip("mpmath")
     words = some_words(bits, rng)
     lower, upper = bounds
     expected = reference.truncated(words, 0.5, 2.0, lower, upper)
@@ -140,7 +139,6 @@ def test_truncated_of_words(bits, bounds, rng):
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
 def test_truncated_against_many_digits(bits, bounds):
     """Few words, but each to its exact value: the quantile of the probability it is mapped to."""
-    mpmath = pytest.importorskip("mpmath")
     n = 13
     words = np.array([(2**bits - 1) * i // (n - 1) for i in range(n)], f"u{bits // 8}")
     z = draw(words, "truncated_normal", (0.0, 1.0, *constants(*bounds, bits == 32)))

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import ISAS, same_bits
 from halfwave._cpu import runtime
 
@@ -82,7 +83,6 @@ def test_bad_number_of_threads_in_the_environment(text):
 
 
 def test_threadpoolctl_reaches_the_pool():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     hw.set_num_threads(4)
     with threadpoolctl.threadpool_limits(2):
         assert hw.get_num_threads() == 2
