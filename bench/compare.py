@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 SUITES = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 ROUNDS = 7
 ROUND_SECONDS = 0.05
+IDLE_SECONDS = 0.1  # until the last peer's idle threads have stopped spinning
 
 
 class Peer:
@@ -65,6 +66,7 @@ def serve(suite_name: str, peer_name: str, threads: int) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request == "time":
+            call()
             times = []
             for _ in range(5):
                 begin = time.perf_counter()
@@ -110,6 +112,7 @@ def compare(suite_name: str, threads: int, only: str) -> dict:
         times: dict[str, list[float]] = {name: [] for name in running}
         for _ in range(ROUNDS):
             for name in running:
+                time.sleep(IDLE_SECONDS)
                 times[name].append(peers[name].ask("time"))
         speeds = {n: suite.work(parameters) / statistics.median(t) / 1e9 for n, t in times.items()}
         line = f"{case:32}{speeds['halfwave']:9.4g}"

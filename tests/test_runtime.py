@@ -181,6 +181,23 @@ def test_control_c_ends_a_long_call(threads):
             process.kill()
 
 
+def test_workers_block_signals():
+    """A signal reaches the process's own threads, never one of the pool."""
+    code = """
+        import os
+        import numpy as np, halfwave as hw
+        hw.set_num_threads(4)
+        hw.matmul(np.ones((400, 400)), np.ones((400, 400)))
+        for task in os.listdir("/proc/self/task"):
+            lines = open(f"/proc/self/task/{task}/status").read().splitlines()
+            blocked = int(next(l for l in lines if l.startswith("SigBlk")).split()[1], 16)
+            print("main" if int(task) == os.getpid() else "other", bool(blocked & 2))
+    """
+    lines = python(code, OPENBLAS_NUM_THREADS="1").stdout.split("\n")
+    assert lines.count("main False") == 1
+    assert lines.count("other True") == 3
+
+
 # ---- the floating-point environment ----------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -113,16 +114,21 @@ static void *work(void *id) {
 }
 
 static void start_workers(int wanted) {
+    if (workers >= wanted) return;
+    sigset_t all, callers; /* signals are for the process's own threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &callers);
     while (workers < wanted) {
         pthread_t thread;
         pthread_attr_t attributes;
-        if (pthread_attr_init(&attributes)) return;
+        if (pthread_attr_init(&attributes)) break;
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
         int failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)(workers + 1));
         pthread_attr_destroy(&attributes);
-        if (failed) return; /* fewer threads, the same result */
+        if (failed) break; /* fewer threads, the same result */
         workers++;
     }
+    pthread_sigmask(SIG_SETMASK, &callers, NULL);
 }
 
 static void reset_in_child(void) {

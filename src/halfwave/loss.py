@@ -98,6 +98,7 @@ def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
             f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}"
         )
     logits = _arrays.contiguous(logits)  # so that what no memory can hold is not searched, either
+    labels = labels.copy()  # ours alone: nobody changes what has been checked
     if labels.size:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= logits.shape[1]:
@@ -105,5 +106,4 @@ def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"labels must lie in [0, {logits.shape[1]}), the columns of logits, "
                 f"not {low if low < 0 else high}"
             )
-    labels = np.ascontiguousarray(labels, np.int64)
-    return logits, labels if labels.flags.aligned else labels.copy()
+    return logits, np.ascontiguousarray(labels, np.int64)
