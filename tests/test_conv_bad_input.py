@@ -127,7 +127,10 @@ BACKWARD_BIAS = [
     ({"out": value}, "out") for value in not_outputs(BIAS)
 ] + [
     ({"layout": value}, "layout") for value in ("nchw", "CHWN", "", None, 1, ["NCHW"])
-] + [({"dy": Y.astype(np.float64)}, "out"), ({"layout": "NHWC"}, "out")]  # fmt: skip
+] + [
+    ({"dy": Y.astype(np.float64)}, "out"), ({"layout": "NHWC"}, "out"), ({"dy": Y[:, :5]}, "out"),
+    ({"dy": object()}, "dy"), ({"dy": Y.astype(np.longdouble)}, "dy"), ({"layout": b"NCHW"}, "layout"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "name"), BACKWARD_BIAS)

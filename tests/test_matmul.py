@@ -8,7 +8,7 @@ import pytest
 import reference
 from cases import DTYPES, EPSILON, layouts_of, specials
 from conftest import everywhere, same_bits
-from guards import Guards, refuses
+from guards import Guards, bad_arrays, bad_outs, refuses, table
 
 import halfwave as hw
 
@@ -269,6 +269,20 @@ BAD_BACKWARD = [
 @pytest.mark.parametrize(("change", "name"), BAD_BACKWARD)
 def test_bad_input_of_backward_is_refused(change, name):
     refuses(hw.matmul_backward, {"dy": OUT, "a": A, "b": B}, change, [name])
+
+
+SUM = np.zeros(5, np.float32)
+BAD_BACKWARD_BIAS = table(
+    "dy", [*bad_arrays(OUT), np.float32(1.0), np.array(1.0, np.float32), OUT.astype(np.longdouble),
+           OUT.astype("u1"), {}, object()]
+) + table(
+    "out", [*bad_outs(SUM)[:-1], SUM[:4], np.zeros((5, 1), np.float32), np.zeros(0, np.float32), {}]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "name"), BAD_BACKWARD_BIAS)
+def test_bad_input_of_backward_bias_is_refused(change, name):
+    refuses(hw.matmul_backward_bias, {"dy": OUT, "out": SUM}, change, [name])
 
 
 def test_warns_of_nothing_on_special_values():

@@ -45,6 +45,17 @@ def test_lengths_are_the_contracts_and_the_kernels():
         (("matmul", (2, 3), (2, 3)), "b must"), (("matmul", (2, -3), (2, 3)), "shapes"),
         (("matmul", "ab", (2, 3)), "shapes"), (("conv2d", (1, 2, 3), (1, 2, 3, 4)), "x must"),
         (("conv2d", (1, 2, 3, 3), (1, 2, 3, 4)), "w spans"),
+        (("", (2, 2), (2, 2)), "operation"), ((1, (2, 2), (2, 2)), "operation"),
+        ((["matmul"], (2, 2), (2, 2)), "operation"), (("Matmul", (2, 2), (2, 2)), "operation"),
+        (("matmul",), "shapes"), (("matmul", (2, 2), None), "shapes"),
+        (("matmul", (2, 2.0), (2, 2)), "shapes"), (("matmul", (2, True), (1, 2)), "shapes"),
+        (("matmul", (2, "2"), (2, 2)), "shapes"), (("matmul", (2, 2**61), (2, 2)), "shapes"),
+        (("matmul", (), (2, 2)), "a must"), (("matmul", (2, 2), ()), "b must"),
+        (("matmul", (3, 2, 2), (4, 2, 2)), "b must"), (("conv2d", (1, 2, 5, 5), (1, 2, 3)), "w must"),
+        (("conv2d", (1, 2, 5, 5), (1, 3, 3, 3)), "w must"),
+        (("conv2d", (1, 2, 5, 5), (1, 2, 0, 3)), "w must"),
+        (("conv2d_backward_input", (1, 2, 5, 5), (1, 2, 6, 3)), "w spans"),
+        (("conv2d_backward_weight", (1, 2, 5), (1, 2, 3, 3)), "x must"),
     ],
 )  # fmt: skip
 def test_bad_calls(call, name):
@@ -57,5 +68,10 @@ def test_bad_options():
         hw.plan("matmul", (2, 2), (2, 2), stride=1)
     with pytest.raises(TypeError, match="options has no strides"):
         hw.plan("conv2d", (1, 1, 3, 3), (1, 1, 3, 3), strides=1)
-    with pytest.raises(ValueError, match="algorithm"):
-        hw.plan("conv2d", (1, 1, 3, 3), (1, 1, 3, 3), algorithm="fft")
+    for name, values in {
+        "algorithm": ("fft", None, 1), "stride": (0, 1.5, None), "padding": (-1, "full", (1, 2, 3)),
+        "dilation": (0, "1"), "groups": (0, 2, None), "layout": ("NWHC", 1),
+    }.items():  # fmt: skip
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=name):
+                hw.plan("conv2d", (1, 1, 3, 3), (1, 1, 3, 3), **{name: value})

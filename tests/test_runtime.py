@@ -70,7 +70,12 @@ def test_number_of_threads():
     assert unset.stdout.strip() == "True"
 
 
-@pytest.mark.parametrize("n", [0, -1, 257, 1.0, "2", None, True, 2**40])
+@pytest.mark.parametrize(
+    "n",
+    [0, -1, 257, 1.0, "2", None, True, 2**40, -(2**70), 2**70, 10**400, float("nan"), float("inf"),
+     1e9, -0.0, "", b"2", "two", [2], (2,), {2}, {2: 2}, object(), 2j, np.float32(2), np.float64(2),
+     np.bool_(True), np.array([2]), np.array(2.0), np.int64(-3), np.uint64(2**63), range(2), print],
+)  # fmt: skip
 def test_bad_number_of_threads(n):
     with pytest.raises((TypeError, ValueError), match=r"^n must be"):
         hw.set_num_threads(n)
