@@ -135,3 +135,11 @@ def test_bad_cross_entropy(change, name):
 def test_bad_cross_entropy_backward(change, name):
     good = {"logits": LOGITS, "labels": LABELS, "out": LOGITS}
     refuses(hw.softmax_cross_entropy_backward, good, change, [name, "labels"])
+
+
+def test_checked_labels_are_a_copy():
+    """Another thread may change the caller's labels after the check; the kernel must not see it."""
+    from halfwave.loss import _checked
+
+    labels = np.array([0, 1], np.int64)
+    assert not np.shares_memory(_checked(np.zeros((2, 3), np.float32), labels)[1], labels)
