@@ -11,10 +11,12 @@
 #include "tiles/pooling.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
+#include "tiles/winograd.h"
 
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_winograd_tiles *winograd;
     const hw_random_tiles *random;
     const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;

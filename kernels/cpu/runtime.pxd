@@ -17,6 +17,20 @@ cdef extern from "dispatch.h" nogil:
         int tile_rows[17]
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
+    ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
+                                  int64_t from_row, int64_t from_column, void *to, int64_t to_tile,
+                                  int64_t to_row, int64_t to_column) noexcept nogil
+    ctypedef struct hw_winograd_tiles:
+        int lanes[2]
+        hw_transform input[2]
+        hw_transform weight[2]
+        hw_transform output[2]
+        hw_transform gradient[2]
+        hw_transform weight_gradient[2]
+        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
+                          int64_t channel, void *to) noexcept nogil
+        void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
+                           void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
         void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
                        uint32_t *out) noexcept nogil
@@ -67,6 +81,7 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_winograd_tiles *winograd
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_pooling_tiles *pooling
