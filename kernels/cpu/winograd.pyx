@@ -32,12 +32,16 @@ cdef enum:
     TAPS_A_CHUNK = 16   # input channels whose weights are gathered at a time
 
 # Bytes, by measurement with 1 MiB of L2 and 32 MiB of L3.
-cdef enum:
-    WEIGHTS_FOR_ONE_TASK = 3 * 2**20    # transformed weights up to here: one task does all for its tiles
-    WEIGHTS_TO_SHARE = 12 * 2**20       # up to here they are transformed once for all tasks
-    TILES_OF_ONE_TASK = 2**19           # its transformed inputs
-    TILES_TO_SHARE = 12 * 2**20         # the block of them that tasks share
-    PRODUCTS_OF_ONE_TASK = 2**19
+cdef int64_t WEIGHTS_FOR_ONE_TASK = 3 << 20     # transformed weights up to here: one task does all
+cdef int64_t WEIGHTS_TO_SHARE = 12 << 20        # up to here they are transformed once for all tasks
+cdef int64_t TILES_OF_ONE_TASK = 1 << 19        # its transformed inputs
+cdef int64_t TILES_TO_SHARE = 12 << 20          # the block of them that tasks share
+cdef int64_t PRODUCTS_OF_ONE_TASK = 1 << 19
+
+
+def tune(a, b, c, d, e):
+    global WEIGHTS_FOR_ONE_TASK, WEIGHTS_TO_SHARE, TILES_OF_ONE_TASK, TILES_TO_SHARE, PRODUCTS_OF_ONE_TASK
+    WEIGHTS_FOR_ONE_TASK, WEIGHTS_TO_SHARE, TILES_OF_ONE_TASK, TILES_TO_SHARE, PRODUCTS_OF_ONE_TASK = a, b, c, d, e
 
 # ---- the transformed domain -----------------------------------------------------------------------
 
@@ -276,6 +280,7 @@ cdef int correlate_group(Work *work) except -1 nogil:
     cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
     cdef int threads = worthwhile_threads(
         36.0 * all_tiles * work.source.channels * work.result.shape[C] / 32)
+    cdef bint whole
     cdef char *memory
     if channels * size % 1024 == 0:
         channels += kernels.lanes       # or rows of tiles share a cache set
@@ -357,13 +362,15 @@ def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint bac
     work.grid = grid_of(&vy)
     work.source.pixels = vx
     work.source.side = 6
-    work.source.top, work.source.left = (2 - top, 2 - left) if backward else (top, left)
+    work.source.top = 2 - top if backward else top
+    work.source.left = 2 - left if backward else left
     work.source.transform = work.kernels.winograd.input[work.kernels.wide]
     work.source.channels = vx.shape[C] // groups
     work.result = vy
     work.result.shape[C] = vy.shape[C] // groups
     work.turned = backward
-    work.w_lane, work.w_step = (9, 9 * vw.shape[1]) if backward else (9 * vw.shape[1], 9)
+    work.w_lane = 9 if backward else 9 * vw.shape[1]
+    work.w_step = 9 * vw.shape[1] if backward else 9
     if bias is not None:
         hold.view(bias, &vb, False)
     for group in range(groups):

@@ -92,9 +92,9 @@ cdef void result_task(void *context, int64_t o, int worker) noexcept nogil:
     cdef const Kernels *kernels = &work.kernels
     cdef const View *dw = &work.result
     cdef char *strip = work.strips + worker * strip_bytes(kernels)
-    cdef int64_t lanes = kernels.lanes, size = kernels.size, c, r
+    cdef int64_t lanes = kernels.lanes, size = kernels.size, c = 0, r
     cdef bint adjacent = dw.strides[R] == 3 * dw.strides[S]     # 9 taps in a row, or 3 × 3
-    for c in range(0, dw.shape[C], lanes):
+    while c < dw.shape[C]:
         kernels.winograd.weight_gradient[kernels.wide](
             1, work.total + size * (o * work.sums_row + c), 0, 6 * work.sums_frequency,
             work.sums_frequency, strip, 0, 3 * lanes, lanes)
@@ -103,6 +103,7 @@ cdef void result_task(void *context, int64_t o, int worker) noexcept nogil:
                 9 if adjacent else 3, min(lanes, dw.shape[C] - c), strip + r * 3 * lanes * size,
                 NULL, dw.data + size * (o * dw.strides[O] + c * dw.strides[C] + r * dw.strides[R]),
                 dw.strides[S], dw.strides[C])
+        c += lanes
 
 
 cdef int backward_group(Work *work) except -1 nogil:

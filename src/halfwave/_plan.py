@@ -11,7 +11,7 @@ from . import _arrays
 SEGMENT = 512  # kernels/common/contraction.h and CONTRACT.md section 3 hold the same
 SUPER_SEGMENT = 16384
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")
 LAYOUTS = ("NCHW", "NHWC")
 
 
@@ -25,9 +25,11 @@ class Plan:
         The operation's public name.
     algorithm : str
         ``"direct"``: every output is one contraction, as CONTRACT.md section 3 orders it.
+        ``"winograd"``: F(4×4, 3×3), section 4.
     slices, rows, columns, contracted : int
-        Independent products (a batch, the groups), outputs of each, and terms of each output.
-        For ``conv2d_backward_input`` with a stride, the largest of its contractions.
+        Independent products (a batch, the groups, Winograd's 36 frequencies), outputs of each, and
+        terms of each output. For ``conv2d_backward_input`` with a stride, the largest of its
+        contractions.
     segments, super_segments : int
         How many chains of fused multiply-adds fold into an output, and in how many groups.
     """
@@ -133,10 +135,26 @@ def geometry(
     return result
 
 
-def algorithm(value: Any) -> str:
-    """The algorithm that serves, for the caller's choice."""
+def algorithm(value: Any, operation: str, g: Geometry) -> str:
+    """The algorithm that serves a pass of a convolution, for the caller's choice."""
     _arrays.choice(value, "algorithm", ALGORITHMS)
-    return "direct"
+    if value == "direct":
+        return value
+    possible = g.kernel == (3, 3) and g.stride == (1, 1) and g.dilation == (1, 1)
+    if value == "winograd":
+        if not possible:
+            raise ValueError(
+                "algorithm 'winograd' needs a kernel of 3 × 3, stride 1 and dilation 1, not "
+                f"{g.kernel}, {g.stride} and {g.dilation}"
+            )
+        return value
+    return "winograd" if possible and winograd_pays(operation, g) else "direct"
+
+
+def winograd_pays(operation: str, g: Geometry) -> bool:
+    """Whether Winograd's convolution is the faster one, by the shape alone (measured on CPUs)."""
+    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
+    return inputs >= 32 and outputs >= 32
 
 
 def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
@@ -179,12 +197,22 @@ def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
     unknown = options.keys() - {"stride", "padding", "dilation", "groups", "layout", "algorithm"}
     if unknown:
         raise TypeError(f"options has no {', '.join(sorted(unknown))}")
-    chosen = algorithm(options.pop("algorithm", "auto"))
+    asked = options.pop("algorithm", "auto")
     defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "layout": "NCHW"}
     g = geometry(first, second, **(defaults | options))
+    chosen = algorithm(asked, operation, g)
+    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
+    if chosen == "winograd":
+        size = g.size if operation == "conv2d_backward_input" else g.output_size
+        tiles = g.batch * math.prod(-(-n // 4) for n in size)
+        rows, columns, contracted = {
+            "conv2d": (outputs, tiles, inputs),
+            "conv2d_backward_input": (inputs, tiles, outputs),
+            "conv2d_backward_weight": (outputs, inputs, tiles),
+        }[operation]
+        return Plan(operation, chosen, 36 * g.groups, rows, columns, contracted)
     positions = g.batch * math.prod(g.output_size)
     taps = math.prod(g.kernel)
-    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
     if operation == "conv2d":
         return Plan(operation, chosen, g.groups, outputs, positions, inputs * taps)
     if operation == "conv2d_backward_weight":

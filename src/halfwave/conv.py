@@ -9,6 +9,8 @@ import numpy as np
 from . import _arrays, _plan
 from ._cpu import conv as _cpu
 from ._cpu import reduction as _reduction
+from ._cpu import winograd as _winograd
+from ._cpu import winograd_weight as _winograd_weight
 
 
 def conv2d(
@@ -45,7 +47,7 @@ def conv2d(
         Divides C and O; ``groups=C`` is a depthwise convolution.
     layout : {"NCHW", "NHWC"}
         Of `x` and of the result.
-    algorithm : {"auto", "direct"}
+    algorithm : {"auto", "direct", "winograd"}
         "auto" is what `halfwave.plan` says for the shape.
     out : array, optional
         Where to write; any strides. It may overlap the inputs.
@@ -63,7 +65,6 @@ def conv2d(
     """
     x = _arrays.array(x, "x", ndim=4)
     w = _arrays.array(w, "w", ndim=4, dtype=x.dtype, like="x is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups,
         layout=layout,
@@ -74,10 +75,14 @@ def conv2d(
         if bias.shape != (g.outputs,):
             raise ValueError(f"bias must have shape ({g.outputs},), not {bias.shape}")
         inputs.append(bias)
+    chosen = _plan.algorithm(algorithm, "conv2d", g)
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
-    y = _channels_second(target, layout)
-    if y.size:
-        _cpu.forward(_channels_second(x, layout), w, bias, y, *_numbers(g))
+    x, y = _channels_second(x, layout), _channels_second(target, layout)
+    if y.size and chosen == "winograd":
+        w = _arrays.contiguous(w)
+        _winograd.correlate(x, w, bias, y, g.pads[0], g.pads[2], g.groups, False)
+    elif y.size:
+        _cpu.forward(x, w, bias, y, *_numbers(g))
     return finish()
 
 
@@ -123,16 +128,19 @@ def conv2d_backward_input(
     """
     dy = _arrays.array(dy, "dy", ndim=4)
     w = _arrays.array(w, "w", ndim=4, dtype=dy.dtype, like="dy is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         _arrays.shape(input_shape, "input_shape"), w.shape, stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, x_name="input_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
+    chosen = _plan.algorithm(algorithm, "conv2d_backward_input", g)
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
-    dx = _channels_second(target, layout)
-    if dx.size:
-        _cpu.backward_input(_channels_second(dy, layout), w, dx, *_numbers(g))
+    dy, dx = _channels_second(dy, layout), _channels_second(target, layout)
+    if dx.size and chosen == "winograd":
+        w = _arrays.contiguous(w)
+        _winograd.correlate(dy, w, None, dx, g.pads[0], g.pads[2], g.groups, True)
+    elif dx.size:
+        _cpu.backward_input(dy, w, dx, *_numbers(g))
     return finish()
 
 
@@ -177,17 +185,18 @@ def conv2d_backward_weight(
     """
     dy = _arrays.array(dy, "dy", ndim=4)
     x = _arrays.array(x, "x", ndim=4, dtype=dy.dtype, like="dy is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         x.shape, _arrays.shape(weight_shape, "weight_shape"), stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, w_name="weight_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
+    chosen = _plan.algorithm(algorithm, "conv2d_backward_weight", g)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
-    if target.size:
-        _cpu.backward_weight(
-            _channels_second(dy, layout), _channels_second(x, layout), target, *_numbers(g)
-        )
+    dy, x = _channels_second(dy, layout), _channels_second(x, layout)
+    if target.size and chosen == "winograd":
+        _winograd_weight.backward_weight(dy, x, target, g.pads[0], g.pads[2], g.groups)
+    elif target.size:
+        _cpu.backward_weight(dy, x, target, *_numbers(g))
     return finish()
 
 

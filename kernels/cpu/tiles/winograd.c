@@ -3,7 +3,7 @@
  * Every 2-D transform is a 1-D one down the columns, then along the rows. The points are 0, ±a, ±b
  * and ∞ with a = 5/8 and b = 3/2 (dyadic: all constants but those of G are exact; the textbook's
  * 0, ±1, ±2 lose twice the accuracy). Lanes are channels, so no result depends on their number. The
- * order of operations is CONTRACT.md's, section 12. */
+ * order of operations is CONTRACT.md's, section 4. */
 #include "winograd.h"
 #include "transpose.h"
 #include "vector.h"
