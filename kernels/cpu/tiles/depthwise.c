@@ -5,7 +5,8 @@
 #include "transpose.h"
 #include "vector.h"
 
-#define SUMS 12 /* taps of a weight gradient in registers; with dy 13 of the 16 that AVX2 has */
+#define SUMS \
+    10 /* taps of a weight gradient at once: of more, the offsets would not stay in registers */
 
 #define EACH_1(X) X(0)
 #define EACH_2(X) EACH_1(X) X(1)
@@ -17,8 +18,6 @@
 #define EACH_8(X) EACH_7(X) X(7)
 #define EACH_9(X) EACH_8(X) X(8)
 #define EACH_10(X) EACH_9(X) X(9)
-#define EACH_11(X) EACH_10(X) X(10)
-#define EACH_12(X) EACH_11(X) X(11)
 
 #define REAL float
 #define VEC f32v

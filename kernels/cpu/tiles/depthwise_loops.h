@@ -2,7 +2,7 @@
  *
  * A correlation's register tile is 2 rows × 7 columns of outputs, one vector of channels each: 14
  * chains, one weight loaded for all of them, the inputs read straight into the multiply-adds. The
- * sides of ImageNet's maps are multiples of 7. A weight gradient's tile is up to 12 taps, a chain
+ * sides of ImageNet's maps are multiples of 7. A weight gradient's tile is up to 10 taps, a chain
  * each, over all positions of a block: one dy loaded for all of them. */
 
 /* ---- frames ---------------------------------------------------------------------------------- */
@@ -159,8 +159,6 @@ TILE(7)
 TILE(8)
 TILE(9)
 TILE(10)
-TILE(11)
-TILE(12)
 
 static void TYPED(accumulate)(const hw_tap_sums *job) {
     static void (*const tiles[SUMS + 1])(const hw_tap_sums *, const hw_tap *, VEC *) = {
@@ -175,8 +173,6 @@ static void TYPED(accumulate)(const hw_tap_sums *job) {
         TYPED(tile_8),
         TYPED(tile_9),
         TYPED(tile_10),
-        TYPED(tile_11),
-        TYPED(tile_12),
     };
     int64_t groups = (job->taps + SUMS - 1) / SUMS; /* nearly equal ones */
     for (int64_t g = 0; g < groups; g++) {
