@@ -38,10 +38,6 @@ cdef int64_t TILES_TO_SHARE = 12 << 20          # else: the block of them that t
 cdef int64_t PRODUCTS_OF_A_TASK = 1 << 19
 
 
-def tune(a, b, d, e):
-    global WEIGHTS_OF_WHOLE_TASKS, TILES_OF_A_TASK, TILES_TO_SHARE, PRODUCTS_OF_A_TASK
-    WEIGHTS_OF_WHOLE_TASKS, TILES_OF_A_TASK, TILES_TO_SHARE, PRODUCTS_OF_A_TASK = a, b, d, e
-
 # ---- the transformed domain -----------------------------------------------------------------------
 
 cdef Kernels kernels_of(int64_t itemsize) except *:
@@ -328,11 +324,18 @@ cdef Grid grid_of(const View *y) noexcept:
     return grid
 
 
-def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint backward):
-    """Fill y (backward: y is dx and x is dy; top and left are still those of the forward pass).
+def forward(x, w, bias, y, int64_t top, int64_t left, int64_t groups):
+    """Fill y; x and y are N × C × H × W views, w is C-contiguous."""
+    correlate(x, w, bias, y, top, left, groups, False)
 
-    x and y are N × C × H × W views, w is C-contiguous.
-    """
+
+def backward_input(dy, w, dx, int64_t top, int64_t left, int64_t groups):
+    """Fill dx."""
+    correlate(dy, w, None, dx, 2 - top, 2 - left, groups, True)
+
+
+cdef int correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups,
+                   bint backward) except -1:
     cdef Hold hold = Hold()
     cdef View vx, vw, vy, vb
     cdef Work work
@@ -345,8 +348,7 @@ def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint bac
     work.grid = grid_of(&vy)
     work.source.pixels = vx
     work.source.side = 6
-    work.source.top = 2 - top if backward else top
-    work.source.left = 2 - left if backward else left
+    work.source.top, work.source.left = top, left
     work.source.transform = work.kernels.winograd.input[work.kernels.wide]
     work.source.channels = vx.shape[C] // groups
     work.result = vy
@@ -365,3 +367,4 @@ def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint bac
             work.bias = vb.data + group * work.result.shape[C] * vb.itemsize
         with nogil:
             correlate_group(&work)
+    return 0
