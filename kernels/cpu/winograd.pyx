@@ -139,7 +139,7 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
         row = 0
         while row < rows:
             count = min(rows - row, most)
-            if most < rows - row <= 16:
+            if 8 < most < rows - row <= 16:
                 count = 8           # 8 + 8 rows cost less than 14 + 2
             if size == 4:
                 kernels.contraction.f32[count](
