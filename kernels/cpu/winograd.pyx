@@ -20,7 +20,7 @@ from libc.string cimport memset
 
 from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, Hold, View, parallel_for, tiles, workspace_give, workspace_take,
+    HW_ACCUMULATE, HW_MAX_TILE_ROWS, Hold, View, parallel_for, tiles, workspace_give, workspace_take,
     worthwhile_threads,
 )
 
@@ -32,16 +32,11 @@ cdef enum:
     TAPS_A_CHUNK = 16   # input channels whose weights are gathered at a time
 
 # Bytes, by measurement with 1 MiB of L2 and 32 MiB of L3.
-cdef int64_t WEIGHTS_FOR_ONE_TASK = 3 << 20     # transformed weights up to here: one task does all
-cdef int64_t WEIGHTS_TO_SHARE = 12 << 20        # up to here they are transformed once for all tasks
-cdef int64_t TILES_OF_ONE_TASK = 1 << 19        # its transformed inputs
-cdef int64_t TILES_TO_SHARE = 12 << 20          # the block of them that tasks share
-cdef int64_t PRODUCTS_OF_ONE_TASK = 1 << 19
+cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # transformed weights up to here: a task does all steps
+cdef int64_t TILES_OF_A_TASK = 3 << 17          # its transformed inputs
+cdef int64_t TILES_TO_SHARE = 12 << 20          # else: the block of them that tasks share
+cdef int64_t PRODUCTS_OF_A_TASK = 1 << 19
 
-
-def tune(a, b, c, d, e):
-    global WEIGHTS_FOR_ONE_TASK, WEIGHTS_TO_SHARE, TILES_OF_ONE_TASK, TILES_TO_SHARE, PRODUCTS_OF_ONE_TASK
-    WEIGHTS_FOR_ONE_TASK, WEIGHTS_TO_SHARE, TILES_OF_ONE_TASK, TILES_TO_SHARE, PRODUCTS_OF_ONE_TASK = a, b, c, d, e
 
 # ---- the transformed domain -----------------------------------------------------------------------
 
@@ -144,7 +139,7 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
         row = 0
         while row < rows:
             count = min(rows - row, most)
-            if most < rows - row <= 16:
+            if 8 < most < rows - row <= 16:
                 count = 8           # 8 + 8 rows cost less than 14 + 2
             if size == 4:
                 kernels.contraction.f32[count](
@@ -173,12 +168,12 @@ cdef struct Work:
     int64_t w_lane, w_step
     bint turned
     const char *bias
-    char *weights                   # transformed, a pair after the other; NULL: a worker's own
+    char *weights                   # transformed, a pair after the other, for whole tasks
     int64_t weights_frequency, weights_bytes    # of a pair
     Domain inputs                   # of the block
     int64_t block_begin, block_end  # tiles
-    int64_t piece, pieces           # tiles that a task takes at a time; tasks of a pair
-    char *memory                    # of the workers: strip, products, and weights or inputs
+    int64_t piece                   # tiles that a task takes at a time
+    char *memory                    # of the workers: strip, products, and inputs or weights
     int64_t worker_bytes, products_frequency, products_bytes
 
 
@@ -250,87 +245,71 @@ cdef void inputs_task(void *context, int64_t index, int worker) noexcept nogil:
               &work.inputs, work.block_begin, work.memory + worker * work.worker_bytes)
 
 
-cdef void pair_task(void *context, int64_t index, int worker) noexcept nogil:
-    """The block's tiles, or a piece of them, times the weights of one pair of vectors."""
+cdef void pair_task(void *context, int64_t pair, int worker) noexcept nogil:
+    """The block's tiles, a piece after the other, times the weights of one pair of vectors."""
     cdef Work *work = <Work *>context
     cdef char *memory = work.memory + worker * work.worker_bytes
-    cdef int64_t pair = index // work.pieces, begin, end
-    cdef char *weights
+    cdef char *weights = memory + strip_bytes(&work.kernels) + work.products_bytes
     cdef Domain inputs = work.inputs
-    if work.weights != NULL:
-        weights = work.weights + pair * work.weights_bytes
-    else:
-        weights = memory + strip_bytes(&work.kernels) + work.products_bytes
-        weights_to_domain(work, pair, weights, memory)
-    begin = work.block_begin + index % work.pieces * work.piece
+    cdef int64_t begin = work.block_begin, end
+    weights_to_domain(work, pair, weights, memory)
     while begin < work.block_end:
         end = min(begin + work.piece, work.block_end)
-        inputs.data = work.inputs.data + ((begin - work.block_begin) * inputs.tile
-                                          * work.kernels.size)
         multiply(work, pair, weights, &inputs, begin, end, memory)
-        if work.pieces > 1:
-            break
+        inputs.data += (end - begin) * inputs.tile * work.kernels.size
         begin = end
 
 
 cdef int correlate_group(Work *work) except -1 nogil:
     cdef Kernels *kernels = &work.kernels
     cdef int64_t size = kernels.size, most = kernels.contraction.rows, all_tiles = work.grid.tiles
-    cdef int64_t tile_bytes, weights_bytes, inputs_bytes, block, shared = 0, pieces
     cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
+    cdef int64_t tile_bytes, inputs_bytes, weights_bytes, block
     cdef int threads = worthwhile_threads(
         36.0 * all_tiles * work.source.channels * work.result.shape[C] / 32)
     cdef bint whole
     cdef char *memory
+    cdef char *shared
     if channels * size % 1024 == 0:
         channels += kernels.lanes       # or rows of tiles share a cache set
+    tile_bytes = 36 * channels * size
+    work.inputs.tile = channels
+    work.inputs.pair = kernels.pair
     work.pairs = ceil_div(work.result.shape[C], kernels.pair)
     work.weights_frequency = stagger(work.source.channels * kernels.pair, size)
     work.weights_bytes = 36 * work.weights_frequency * size
     weights_bytes = work.pairs * work.weights_bytes
-    tile_bytes = 36 * channels * size
-    work.inputs.tile = channels
-    work.inputs.pair = kernels.pair
-    whole = weights_bytes <= WEIGHTS_FOR_ONE_TASK
-    work.piece = (TILES_OF_ONE_TASK // tile_bytes if whole
-                  else PRODUCTS_OF_ONE_TASK // (36 * kernels.pair * size))
-    work.piece = min(max(work.piece // most, 1) * most, all_tiles)
+    whole = weights_bytes <= WEIGHTS_OF_WHOLE_TASKS
+    work.piece = (TILES_OF_A_TASK // tile_bytes if whole
+                  else PRODUCTS_OF_A_TASK // (36 * kernels.pair * size))
+    work.piece = max(work.piece // most, 1) * most
     if whole and ceil_div(all_tiles, work.piece) < 4 * threads:
-        work.piece = max(ceil_div(all_tiles, 4 * threads), min(all_tiles, 8))
+        work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
+    work.piece = min(work.piece, all_tiles)
     block = work.piece if whole else min(max(TILES_TO_SHARE // tile_bytes, work.piece), all_tiles)
     # Tiles are read and written in whole register tiles, hence the room behind the last one.
-    work.inputs.frequency = stagger((block + 16) * channels, size)
-    work.products_frequency = stagger((work.piece + 16) * kernels.pair, size)
+    work.inputs.frequency = stagger((block + HW_MAX_TILE_ROWS) * channels, size)
+    work.products_frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * kernels.pair, size)
     work.products_bytes = 36 * work.products_frequency * size
     inputs_bytes = 36 * work.inputs.frequency * size
-    work.worker_bytes = strip_bytes(kernels) + work.products_bytes
-    if whole:
-        work.worker_bytes += inputs_bytes
-        shared = weights_bytes
-    elif weights_bytes <= WEIGHTS_TO_SHARE:
-        shared = inputs_bytes + weights_bytes
-    else:
-        work.worker_bytes += work.weights_bytes
-        shared = inputs_bytes
-    memory = <char *>workspace_take(threads * work.worker_bytes + shared)
+    work.worker_bytes = (strip_bytes(kernels) + work.products_bytes
+                         + (inputs_bytes if whole else work.weights_bytes))
+    memory = <char *>workspace_take(threads * work.worker_bytes
+                                    + (weights_bytes if whole else inputs_bytes))
+    work.memory = memory
+    shared = memory + threads * work.worker_bytes
     try:
-        work.memory = memory
-        work.weights = memory + threads * work.worker_bytes
-        if not whole:
-            work.inputs.data = memory + threads * work.worker_bytes
-            work.weights = work.inputs.data + inputs_bytes if shared > inputs_bytes else NULL
-        if work.weights != NULL:
-            parallel_for(weights_task, work, work.pairs, threads)
         if whole:
+            work.weights = shared
+            parallel_for(weights_task, work, work.pairs, threads)
             return parallel_for(whole_task, work, ceil_div(all_tiles, work.piece), threads)
+        work.inputs.data = shared
         work.block_begin = 0
         while work.block_begin < all_tiles:
             work.block_end = min(work.block_begin + block, all_tiles)
-            pieces = ceil_div(work.block_end - work.block_begin, work.piece)
-            work.pieces = pieces if work.weights != NULL else 1
             parallel_for(inputs_task, work, ceil_div(work.block_end - work.block_begin, STRIP),
                          threads)
-            parallel_for(pair_task, work, work.pairs * work.pieces, threads)
+            parallel_for(pair_task, work, work.pairs, threads)
             work.block_begin = work.block_end
         return 0
     finally:
@@ -345,11 +324,18 @@ cdef Grid grid_of(const View *y) noexcept:
     return grid
 
 
-def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint backward):
-    """Fill y (backward: y is dx and x is dy; top and left are still those of the forward pass).
+def forward(x, w, bias, y, int64_t top, int64_t left, int64_t groups):
+    """Fill y; x and y are N × C × H × W views, w is C-contiguous."""
+    correlate(x, w, bias, y, top, left, groups, False)
 
-    x and y are N × C × H × W views, w is C-contiguous.
-    """
+
+def backward_input(dy, w, dx, int64_t top, int64_t left, int64_t groups):
+    """Fill dx."""
+    correlate(dy, w, None, dx, 2 - top, 2 - left, groups, True)
+
+
+cdef int correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups,
+                   bint backward) except -1:
     cdef Hold hold = Hold()
     cdef View vx, vw, vy, vb
     cdef Work work
@@ -362,8 +348,7 @@ def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint bac
     work.grid = grid_of(&vy)
     work.source.pixels = vx
     work.source.side = 6
-    work.source.top = 2 - top if backward else top
-    work.source.left = 2 - left if backward else left
+    work.source.top, work.source.left = top, left
     work.source.transform = work.kernels.winograd.input[work.kernels.wide]
     work.source.channels = vx.shape[C] // groups
     work.result = vy
@@ -382,3 +367,4 @@ def correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups, bint bac
             work.bias = vb.data + group * work.result.shape[C] * vb.itemsize
         with nogil:
             correlate_group(&work)
+    return 0

@@ -152,9 +152,19 @@ def algorithm(value: Any, operation: str, g: Geometry) -> str:
 
 
 def winograd_pays(operation: str, g: Geometry) -> bool:
-    """Whether Winograd's convolution is the faster one, by the shape alone (measured on CPUs)."""
-    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
-    return inputs >= 32 and outputs >= 32
+    """Whether Winograd's convolution is the faster one, by the shape alone.
+
+    The transforms must be shared by some channels; those of the weights by some tiles; and the
+    tiles must not be mostly beyond the border. The limits were measured on CPUs.
+    """
+    size = g.size if operation == "conv2d_backward_input" else g.output_size
+    tiles = g.batch * -(-size[0] // 4) * -(-size[1] // 4)
+    few = 16 if operation == "conv2d_backward_weight" else 4
+    return (
+        min(g.channels, g.outputs) >= 16 * g.groups
+        and tiles >= few
+        and g.batch * size[0] * size[1] >= 6 * tiles
+    )
 
 
 def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:

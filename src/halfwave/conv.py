@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _arrays, _plan
 from ._cpu import conv as _cpu
+from ._cpu import depthwise as _depthwise
 from ._cpu import reduction as _reduction
 from ._cpu import winograd as _winograd
 from ._cpu import winograd_weight as _winograd_weight
@@ -78,11 +79,8 @@ def conv2d(
     chosen = _plan.algorithm(algorithm, "conv2d", g)
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
     x, y = _channels_second(x, layout), _channels_second(target, layout)
-    if y.size and chosen == "winograd":
-        w = _arrays.contiguous(w)
-        _winograd.correlate(x, w, bias, y, g.pads[0], g.pads[2], g.groups, False)
-    elif y.size:
-        _cpu.forward(x, w, bias, y, *_numbers(g))
+    if y.size:
+        _run("forward", chosen, g, x, _arrays.contiguous(w), bias, y)
     return finish()
 
 
@@ -136,11 +134,8 @@ def conv2d_backward_input(
     chosen = _plan.algorithm(algorithm, "conv2d_backward_input", g)
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
     dy, dx = _channels_second(dy, layout), _channels_second(target, layout)
-    if dx.size and chosen == "winograd":
-        w = _arrays.contiguous(w)
-        _winograd.correlate(dy, w, None, dx, g.pads[0], g.pads[2], g.groups, True)
-    elif dx.size:
-        _cpu.backward_input(dy, w, dx, *_numbers(g))
+    if dx.size:
+        _run("backward_input", chosen, g, dy, _arrays.contiguous(w), dx)
     return finish()
 
 
@@ -193,10 +188,8 @@ def conv2d_backward_weight(
     chosen = _plan.algorithm(algorithm, "conv2d_backward_weight", g)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
     dy, x = _channels_second(dy, layout), _channels_second(x, layout)
-    if target.size and chosen == "winograd":
-        _winograd_weight.backward_weight(dy, x, target, g.pads[0], g.pads[2], g.groups)
-    elif target.size:
-        _cpu.backward_weight(dy, x, target, *_numbers(g))
+    if target.size:
+        _run("backward_weight", chosen, g, dy, x, target)
     return finish()
 
 
@@ -240,6 +233,13 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
-def _numbers(g: _plan.Geometry) -> tuple[int, ...]:
-    """What the kernels take after the arrays: stride, padding at the top and left, dilation, groups."""
-    return (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
+    """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
+    if algorithm == "winograd":
+        module = _winograd_weight if name == "backward_weight" else _winograd
+        getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
+        return
+    numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+    if 1 < g.groups == g.channels and getattr(_depthwise, name)(*arrays, *numbers):
+        return
+    getattr(_cpu, name)(*arrays, *numbers)

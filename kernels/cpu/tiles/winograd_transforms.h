@@ -106,8 +106,11 @@ static void TYPED(gather)(int64_t count, int64_t channels, const void *pixels, i
         return;
     }
     for (; pixel == 1 && c + BLOCK <= channels; c += BLOCK) {
-        for (p = 0; p + BLOCK <= count; p += BLOCK)
+        for (p = 0; p + BLOCK <= count; p += BLOCK) {
             TRANSPOSE(from + c * channel + p, channel, to + p * LANES + c, LANES);
+            /* the next vector's channels in turn: their rows are too short for the hardware to see */
+            __builtin_prefetch(from + (c + p / BLOCK % BLOCK + LANES) * channel + p);
+        }
         for (; p < count; p++)
             for (int i = 0; i < BLOCK; i++) to[p * LANES + c + i] = from[(c + i) * channel + p];
     }
