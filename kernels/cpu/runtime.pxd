@@ -15,6 +15,16 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
+    ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
+                                    const float *b, const int64_t *b_k, float *c, int64_t c_row,
+                                    int flags, const float *bias) noexcept nogil
+    ctypedef struct hw_direct_tiles:
+        int lanes
+        int rows[3]
+        hw_direct_tile tile[3][15]
+        void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
+                     int64_t from_column, float *to, int64_t to_row,
+                     int64_t to_column) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -67,6 +77,7 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_direct_tiles *direct
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_pooling_tiles *pooling
