@@ -4,6 +4,7 @@
 #define DECLARE(set)                                              \
     extern const hw_contraction_tiles hw_contraction_tiles_##set; \
     extern const hw_direct_tiles hw_direct_tiles_##set;           \
+    extern const hw_depthwise_tiles hw_depthwise_tiles_##set;     \
     extern const hw_random_tiles hw_random_tiles_##set;           \
     extern const hw_householder_tiles hw_householder_tiles_##set; \
     extern const hw_reduction_tiles hw_reduction_tiles_##set;     \
@@ -16,6 +17,7 @@
     {.name = #set,                               \
      .contraction = &hw_contraction_tiles_##set, \
      .direct = &hw_direct_tiles_##set,           \
+     .depthwise = &hw_depthwise_tiles_##set,     \
      .random = &hw_random_tiles_##set,           \
      .householder = &hw_householder_tiles_##set, \
      .reduction = &hw_reduction_tiles_##set,     \

@@ -25,6 +25,40 @@ cdef extern from "dispatch.h" nogil:
         void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
                      int64_t from_column, float *to, int64_t to_row,
                      int64_t to_column) noexcept nogil
+    ctypedef struct hw_frame:
+        void *array
+        int64_t row, column, channel
+        int64_t rows, columns, channels
+        void *frame
+        int64_t width
+        int64_t above, below, before, after
+    ctypedef struct hw_tap:
+        int64_t x, w
+    ctypedef struct hw_correlation:
+        int64_t rows, columns, vectors
+        const void *x
+        int64_t x_row, x_column
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row, y_column
+        int64_t taps
+        const hw_tap *tap
+    ctypedef struct hw_tap_sums:
+        int64_t rows, columns
+        const void *x
+        int64_t x_row, x_column
+        const void *dy
+        int64_t dy_row, dy_column
+        int64_t taps
+        const hw_tap *tap
+        void *sums
+    ctypedef struct hw_depthwise_tiles:
+        int lanes[2]
+        void (*fill[2])(const hw_frame *part) noexcept nogil
+        void (*drain[2])(const hw_frame *part) noexcept nogil
+        void (*correlate[2])(const hw_correlation *job) noexcept nogil
+        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -78,6 +112,7 @@ cdef extern from "dispatch.h" nogil:
         const char *name
         const hw_contraction_tiles *contraction
         const hw_direct_tiles *direct
+        const hw_depthwise_tiles *depthwise
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_pooling_tiles *pooling
