@@ -19,7 +19,7 @@ cdef struct Correlation:
     int64_t first[2]
     int64_t step[2]             # may be negative
 
-# Whether correlate computes it: float32, and one super-segment.
+# Whether correlate computes it: float32, one super-segment, and taps not too far apart for a copy.
 cdef bint correlates(const Correlation *given) noexcept nogil
 cdef int correlate(const Correlation *given) except -1 nogil
 

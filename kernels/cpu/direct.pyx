@@ -94,8 +94,13 @@ cdef struct Plan:
 
 cdef bint correlates(const Correlation *given) noexcept nogil:
     cdef int64_t taps = given.taps[0] * given.taps[1]
+    cdef double spread = given.channels
+    cdef int axis
+    for axis in range(2):
+        spread *= (<double>given.taps[axis] * max(given.step[axis], -given.step[axis])
+                   + 32.0 * given.stride[axis])
     return (given.x.itemsize == 4 and 0 < taps <= HW_SUPER_SEGMENT
-            and 0 < given.channels <= HW_SUPER_SEGMENT // taps)
+            and 0 < given.channels <= HW_SUPER_SEGMENT // taps and spread < 2.0**30)
 
 
 cdef inline double waste(int64_t multiply_adds, int64_t loads) noexcept nogil:
