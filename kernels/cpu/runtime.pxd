@@ -64,6 +64,13 @@ cdef extern from "dispatch.h" nogil:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,
                                 double weight_decay) noexcept nogil
+    ctypedef struct hw_ceilings_tiles:
+        int64_t step_flops
+        int streams
+        float (*multiply_add)(int64_t steps) noexcept nogil
+        float (*read)(int64_t n, const float *source) noexcept nogil
+        void (*write[2])(int64_t n, float *target) noexcept nogil
+        void (*copy[2])(int64_t n, const float *source, float *target) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
@@ -73,6 +80,7 @@ cdef extern from "dispatch.h" nogil:
         const hw_loss_tiles *loss
         const hw_dropout_tiles *dropout
         const hw_optimizer_tiles *optimizer
+        const hw_ceilings_tiles *ceilings
         const hw_random_tiles *random
         const hw_householder_tiles *householder
 
