@@ -150,9 +150,11 @@ cdef inline void run_tile(Product *product, int64_t rows, int64_t k, const real 
                           real *c, int64_t row_stride, int flags, const real *row_bias,
                           const real *column_bias) noexcept nogil:
     if real is float:
-        product.tiles.f32[rows](k, a, b, c, row_stride, flags, row_bias, column_bias)
+        product.tiles.f32[rows](k, a, 1, product.tile_rows, b, product.tile_columns, c, row_stride,
+                                flags, row_bias, column_bias)
     else:
-        product.tiles.f64[rows](k, a, b, c, row_stride, flags, row_bias, column_bias)
+        product.tiles.f64[rows](k, a, 1, product.tile_rows, b, product.tile_columns, c, row_stride,
+                                flags, row_bias, column_bias)
 
 
 cdef void edge_tile(Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns,

@@ -3,6 +3,7 @@
 
 #define DECLARE(set)                                              \
     extern const hw_contraction_tiles hw_contraction_tiles_##set; \
+    extern const hw_depthwise_tiles hw_depthwise_tiles_##set;     \
     extern const hw_random_tiles hw_random_tiles_##set;           \
     extern const hw_householder_tiles hw_householder_tiles_##set; \
     extern const hw_reduction_tiles hw_reduction_tiles_##set;     \
@@ -15,6 +16,7 @@
 #define TABLE(set)                               \
     {.name = #set,                               \
      .contraction = &hw_contraction_tiles_##set, \
+     .depthwise = &hw_depthwise_tiles_##set,     \
      .random = &hw_random_tiles_##set,           \
      .householder = &hw_householder_tiles_##set, \
      .reduction = &hw_reduction_tiles_##set,     \

@@ -5,6 +5,7 @@
 #include "tiles/activation.h"
 #include "tiles/ceilings.h"
 #include "tiles/contraction.h"
+#include "tiles/depthwise.h"
 #include "tiles/dropout.h"
 #include "tiles/householder.h"
 #include "tiles/loss.h"
@@ -16,6 +17,7 @@
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_depthwise_tiles *depthwise;
     const hw_random_tiles *random;
     const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;

@@ -2,19 +2,53 @@
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
-    ctypedef void (*hw_tile_f32)(int64_t k, const float *a, const float *b, float *c,
-                                 int64_t row_stride, int flags, const float *row_bias,
-                                 const float *column_bias) noexcept nogil
-    ctypedef void (*hw_tile_f64)(int64_t k, const double *a, const double *b, double *c,
-                                 int64_t row_stride, int flags, const double *row_bias,
-                                 const double *column_bias) noexcept nogil
-    int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS
+    ctypedef void (*hw_tile_f32)(int64_t k, const float *a, int64_t a_row, int64_t a_k,
+                                 const float *b, int64_t b_k, float *c, int64_t c_row, int flags,
+                                 const float *row_bias, const float *column_bias) noexcept nogil
+    ctypedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a_k,
+                                 const double *b, int64_t b_k, double *c, int64_t c_row, int flags,
+                                 const double *row_bias, const double *column_bias) noexcept nogil
+    int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
     int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
     ctypedef struct hw_contraction_tiles:
         int rows, columns_f32, columns_f64
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
+    ctypedef struct hw_frame:
+        void *array
+        int64_t row, column, channel
+        int64_t rows, columns, channels
+        void *frame
+        int64_t width
+        int64_t above, below, before, after
+    ctypedef struct hw_tap:
+        int64_t x, w
+    ctypedef struct hw_correlation:
+        int64_t rows, columns, vectors
+        const void *x
+        int64_t x_row, x_column
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row, y_column
+        int64_t taps
+        const hw_tap *tap
+    ctypedef struct hw_tap_sums:
+        int64_t rows, columns
+        const void *x
+        int64_t x_row, x_column
+        const void *dy
+        int64_t dy_row, dy_column
+        int64_t taps
+        const hw_tap *tap
+        void *sums
+    ctypedef struct hw_depthwise_tiles:
+        int lanes[2]
+        void (*fill[2])(const hw_frame *part) noexcept nogil
+        void (*drain[2])(const hw_frame *part) noexcept nogil
+        void (*correlate[2])(const hw_correlation *job) noexcept nogil
+        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -74,6 +108,7 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_depthwise_tiles *depthwise
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_pooling_tiles *pooling

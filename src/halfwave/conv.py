@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _arrays, _plan
 from ._cpu import conv as _cpu
+from ._cpu import depthwise as _depthwise
 from ._cpu import reduction as _reduction
 
 
@@ -77,7 +78,7 @@ def conv2d(
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
     y = _channels_second(target, layout)
     if y.size:
-        _cpu.forward(_channels_second(x, layout), w, bias, y, *_numbers(g))
+        _run("forward", g, _channels_second(x, layout), w, bias, y)
     return finish()
 
 
@@ -132,7 +133,7 @@ def conv2d_backward_input(
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
     dx = _channels_second(target, layout)
     if dx.size:
-        _cpu.backward_input(_channels_second(dy, layout), w, dx, *_numbers(g))
+        _run("backward_input", g, _channels_second(dy, layout), w, dx)
     return finish()
 
 
@@ -185,9 +186,8 @@ def conv2d_backward_weight(
     _check_gradient(dy, g)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
     if target.size:
-        _cpu.backward_weight(
-            _channels_second(dy, layout), _channels_second(x, layout), target, *_numbers(g)
-        )
+        dy, x = _channels_second(dy, layout), _channels_second(x, layout)
+        _run("backward_weight", g, dy, x, target)
     return finish()
 
 
@@ -231,6 +231,9 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
-def _numbers(g: _plan.Geometry) -> tuple[int, ...]:
-    """What the kernels take after the arrays: stride, padding at the top and left, dilation, groups."""
-    return (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+def _run(name: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
+    """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
+    numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+    if 1 < g.groups == g.channels and getattr(_depthwise, name)(*arrays, *numbers):
+        return
+    getattr(_cpu, name)(*arrays, *numbers)
