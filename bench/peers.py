@@ -144,7 +144,7 @@ def compiled(function: Callable, *operands: np.ndarray, view: Callable = np.asar
 
     operands = [jax.device_put(operand) for operand in operands]
     run = jax.jit(function).lower(*operands).compile()
-    return Job(lambda: run(*operands).block_until_ready(), view)
+    return Job(lambda: jax.block_until_ready(run(*operands)), view)
 
 
 # ---- ceilings ------------------------------------------------------------------------------------
