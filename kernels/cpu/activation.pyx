@@ -25,6 +25,7 @@ from halfwave._cpu.runtime cimport (
     hw_map2_tile,
     hw_prelu_tile,
     parallel_for,
+    past_caches,
     tiles,
     worthwhile_threads,
 )
@@ -38,6 +39,7 @@ cdef struct Job:
     hw_map2_tile map2
     hw_prelu_tile prelu
     int64_t size, itemsize
+    bint past
     char *a
     char *b
     char *y
@@ -48,19 +50,20 @@ cdef struct Job:
 cdef void map1_task(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t begin = task * GRAIN, start = begin * job.itemsize
-    job.map1(min(GRAIN, job.size - begin), job.a + start, job.y + start)
+    job.map1(min(GRAIN, job.size - begin), job.a + start, job.y + start, job.past)
 
 
 cdef void map2_task(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t begin = task * GRAIN, start = begin * job.itemsize
-    job.map2(min(GRAIN, job.size - begin), job.a + start, job.b + start, job.y + start)
+    job.map2(min(GRAIN, job.size - begin), job.a + start, job.b + start, job.y + start, job.past)
 
 
 cdef void prelu_task(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t begin = task * GRAIN
-    job.prelu(begin, min(begin + GRAIN, job.size), job.channels, job.inner, job.alpha, job.a, job.y)
+    job.prelu(begin, min(begin + GRAIN, job.size), job.channels, job.inner, job.alpha, job.a, job.y,
+              job.past)
 
 
 def map1(int function, x, out):
@@ -77,6 +80,7 @@ def map1(int function, x, out):
     job.map1 = table.forward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
+    job.past = past_caches(job.size * job.itemsize) and job.y != job.a
     with nogil:
         parallel_for(map1_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * (0.1 if function == HW_RELU else 1.0)))
@@ -102,6 +106,7 @@ def map2(int function, a, b, out):
     job.map2 = table.backward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
+    job.past = past_caches(job.size * job.itemsize) and job.y != job.a and job.y != job.b
     with nogil:
         parallel_for(map2_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.15))
@@ -150,6 +155,7 @@ def prelu(x, alpha, axis, out):
     job.size = plain.size
     job.channels = shape[1]
     job.inner = shape[2]
+    job.past = past_caches(job.size * (8 if plain.wide else 4)) and job.y != job.a
     with nogil:
         parallel_for(prelu_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.1))
@@ -181,6 +187,8 @@ def prelu_backward(dy, x, alpha, axis, dx, dalpha):
     cdef char *sums = slopes.add(dalpha, True, False)
     if sums == NULL:
         return False
+    source.past = (past_caches(plain.size * (8 if plain.wide else 4)) and source.dx != source.dy
+                   and source.dx != source.x)
     reduce_channels(tiles().activation.prelu_backward[plain.wide], &source, plain.wide, shape[0],
                     shape[1], shape[2], sums)
     return True

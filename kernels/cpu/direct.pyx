@@ -145,7 +145,6 @@ cdef bint lanes_for_pixels(Plan *plan) noexcept nogil:
 cdef int64_t frame_layout(Plan *plan) noexcept nogil:
     """Sets the strides of a strip's copy, returns its size."""
     cdef const Correlation *of = &plan.of
-    cdef int64_t size
     if plan.lanes_are_pixels:
         plan.strip_rows = plan.rows + (plan.reach[0] - 1) // of.stride[0]
         plan.strip_columns = plan.columns + (plan.reach[1] - 1) // of.stride[1]

@@ -12,7 +12,8 @@
     extern const hw_pooling_tiles hw_pooling_tiles_##set;         \
     extern const hw_loss_tiles hw_loss_tiles_##set;               \
     extern const hw_dropout_tiles hw_dropout_tiles_##set;         \
-    extern const hw_optimizer_tiles hw_optimizer_tiles_##set;
+    extern const hw_optimizer_tiles hw_optimizer_tiles_##set;     \
+    extern const hw_ceilings_tiles hw_ceilings_tiles_##set;
 #define TABLE(set)                               \
     {.name = #set,                               \
      .contraction = &hw_contraction_tiles_##set, \
@@ -25,7 +26,8 @@
      .pooling = &hw_pooling_tiles_##set,         \
      .loss = &hw_loss_tiles_##set,               \
      .dropout = &hw_dropout_tiles_##set,         \
-     .optimizer = &hw_optimizer_tiles_##set}
+     .optimizer = &hw_optimizer_tiles_##set,     \
+     .ceilings = &hw_ceilings_tiles_##set}
 
 #if defined(__x86_64__)
 #include <cpuid.h>

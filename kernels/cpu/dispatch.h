@@ -3,6 +3,7 @@
 #define HALFWAVE_DISPATCH_H
 
 #include "tiles/activation.h"
+#include "tiles/ceilings.h"
 #include "tiles/contraction.h"
 #include "tiles/direct.h"
 #include "tiles/depthwise.h"
@@ -27,6 +28,7 @@ typedef struct {
     const hw_loss_tiles *loss;
     const hw_dropout_tiles *dropout;
     const hw_optimizer_tiles *optimizer;
+    const hw_ceilings_tiles *ceilings;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */

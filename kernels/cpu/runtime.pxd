@@ -71,6 +71,7 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         const void *alpha
         void *dx
+        int past
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
                                    void *lanes, void *result) noexcept nogil
@@ -78,10 +79,12 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
-    ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y) noexcept nogil
-    ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y) noexcept nogil
+    ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y, int past) noexcept nogil
+    ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y,
+                                 int past) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
-                                   const void *alpha, const void *x, void *y) noexcept nogil
+                                   const void *alpha, const void *x, void *y,
+                                   int past) noexcept nogil
     int HW_RELU, HW_SIGMOID, HW_TANH
     ctypedef struct hw_activation_tiles:
         hw_map1_tile forward[3][2]
@@ -108,6 +111,13 @@ cdef extern from "dispatch.h" nogil:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,
                                 double weight_decay) noexcept nogil
+    ctypedef struct hw_ceilings_tiles:
+        int64_t step_flops
+        int streams
+        float (*multiply_add)(int64_t steps) noexcept nogil
+        float (*read)(int64_t n, const float *source) noexcept nogil
+        void (*write[2])(int64_t n, float *target) noexcept nogil
+        void (*copy[2])(int64_t n, const float *source, float *target) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
@@ -119,6 +129,7 @@ cdef extern from "dispatch.h" nogil:
         const hw_loss_tiles *loss
         const hw_dropout_tiles *dropout
         const hw_optimizer_tiles *optimizer
+        const hw_ceilings_tiles *ceilings
         const hw_random_tiles *random
         const hw_householder_tiles *householder
 
@@ -133,6 +144,9 @@ cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) e
 
 # How many threads are worth starting for so many nanoseconds of serial work.
 cdef int worthwhile_threads(double nanoseconds) noexcept nogil
+
+# Whether a result of so many bytes is better written past the caches (tiles/stream.h).
+cdef bint past_caches(int64_t bytes) noexcept nogil
 
 # 64-byte aligned memory for packing; raises MemoryError.
 cdef void *workspace_take(int64_t bytes) except NULL nogil
