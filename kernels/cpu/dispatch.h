@@ -3,7 +3,9 @@
 #define HALFWAVE_DISPATCH_H
 
 #include "tiles/activation.h"
+#include "tiles/ceilings.h"
 #include "tiles/contraction.h"
+#include "tiles/direct.h"
 #include "tiles/depthwise.h"
 #include "tiles/dropout.h"
 #include "tiles/householder.h"
@@ -16,6 +18,7 @@
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_direct_tiles *direct;
     const hw_depthwise_tiles *depthwise;
     const hw_random_tiles *random;
     const hw_householder_tiles *householder;
@@ -25,6 +28,7 @@ typedef struct {
     const hw_loss_tiles *loss;
     const hw_dropout_tiles *dropout;
     const hw_optimizer_tiles *optimizer;
+    const hw_ceilings_tiles *ceilings;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */

@@ -15,6 +15,16 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         int tile_rows[17]
+    ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
+                                    const float *b, const int64_t *b_k, float *c, int64_t c_row,
+                                    int flags, const float *bias) noexcept nogil
+    ctypedef struct hw_direct_tiles:
+        int lanes
+        int rows[3]
+        hw_direct_tile tile[3][15]
+        void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
+                     int64_t from_column, float *to, int64_t to_row,
+                     int64_t to_column) noexcept nogil
     ctypedef struct hw_frame:
         void *array
         int64_t row, column, channel
@@ -101,9 +111,17 @@ cdef extern from "dispatch.h" nogil:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,
                                 double weight_decay) noexcept nogil
+    ctypedef struct hw_ceilings_tiles:
+        int64_t step_flops
+        int streams
+        float (*multiply_add)(int64_t steps) noexcept nogil
+        float (*read)(int64_t n, const float *source) noexcept nogil
+        void (*write[2])(int64_t n, float *target) noexcept nogil
+        void (*copy[2])(int64_t n, const float *source, float *target) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_direct_tiles *direct
         const hw_depthwise_tiles *depthwise
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
@@ -111,6 +129,7 @@ cdef extern from "dispatch.h" nogil:
         const hw_loss_tiles *loss
         const hw_dropout_tiles *dropout
         const hw_optimizer_tiles *optimizer
+        const hw_ceilings_tiles *ceilings
         const hw_random_tiles *random
         const hw_householder_tiles *householder
 
