@@ -181,12 +181,15 @@ cdef class Hold:
     cdef list buffers
     cdef int view(self, object array, View *view, bint writable) except -1
 
+# A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
+cdef object fresh_like(object array)
+
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
 
     The way in for arrays that need nothing done to them: no check in Python, no copy.
     """
-    cdef Py_buffer buffers[4]
+    cdef Py_buffer buffers[5]
     cdef int count
     cdef int wide       # 0 for float32, 1 for float64
     cdef int64_t size   # of the first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _arrays
 
@@ -50,8 +50,7 @@ class Plan:
         return -(-self.contracted // SUPER_SEGMENT)
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """The sizes of a convolution, checked; vertical before horizontal."""
 
     batch: int
