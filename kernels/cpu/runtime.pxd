@@ -95,7 +95,7 @@ cdef extern from "dispatch.h" nogil:
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
     ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y, int past) noexcept nogil
     ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y,
-                                 int past) noexcept nogil
+                                   int past) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
                                    const void *alpha, const void *x, void *y,
                                    int past) noexcept nogil

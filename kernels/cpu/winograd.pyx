@@ -181,7 +181,7 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, i
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane
     # 9 taps of some channels lie side by side, or of one.
     cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1

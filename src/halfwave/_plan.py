@@ -139,12 +139,13 @@ def algorithm(value: Any, operation: str, g: Geometry) -> str:
     _arrays.choice(value, "algorithm", ALGORITHMS)
     if value == "direct":
         return value
-    possible = g.kernel == (3, 3) and g.stride == (1, 1) and g.dilation == (1, 1)
+    most = max(g.channels, g.outputs) // g.groups
+    possible = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and most <= SUPER_SEGMENT
     if value == "winograd":
         if not possible:
             raise ValueError(
-                "algorithm 'winograd' needs a kernel of 3 × 3, stride 1 and dilation 1, not "
-                f"{g.kernel}, {g.stride} and {g.dilation}"
+                "algorithm 'winograd' needs a kernel of 3 × 3, stride 1, dilation 1 and at most "
+                f"{SUPER_SEGMENT} channels a group, not {g.kernel}, {g.stride}, {g.dilation} and {most}"
             )
         return value
     return "winograd" if possible and winograd_pays(operation, g) else "direct"

@@ -235,7 +235,7 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
 
 def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
-    if algorithm == "winograd":
+    if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
         module = _winograd_weight if name == "backward_weight" else _winograd
         getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
         return

@@ -12,11 +12,11 @@ typedef void (*hw_transform)(int64_t tiles, const void *from, int64_t from_tile,
 
 /* [0] is float32, [1] float64. */
 typedef struct {
-    int lanes[2];                 /* channels in a vector */
-    hw_transform input[2];        /* 6 × 6 pixels to 6 × 6 frequencies: Bᵀ·x·B */
-    hw_transform weight[2];       /* 3 × 3 taps to frequencies: G·w·Gᵀ */
-    hw_transform output[2];       /* frequencies to 4 × 4 pixels: Aᵀ·m·A */
-    hw_transform gradient[2];     /* 4 × 4 pixels to frequencies: A·dy·Aᵀ */
+    int lanes[2];                    /* channels in a vector */
+    hw_transform input[2];           /* 6 × 6 pixels to 6 × 6 frequencies: Bᵀ·x·B */
+    hw_transform weight[2];          /* 3 × 3 taps to frequencies: G·w·Gᵀ */
+    hw_transform output[2];          /* frequencies to 4 × 4 pixels: Aᵀ·m·A */
+    hw_transform gradient[2];        /* 4 × 4 pixels to frequencies: A·dy·Aᵀ */
     hw_transform weight_gradient[2]; /* frequencies to 3 × 3 taps: Gᵀ·m·G */
     /* to[p * lanes + c] = pixels[p * pixel + c * channel], 0 for c ≥ channels. */
     void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,

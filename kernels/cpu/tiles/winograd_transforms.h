@@ -59,26 +59,26 @@ LINE(TYPED(weight_gradient_line)) {
 }
 
 /* The 2-D transform of n × n elements to m × m. */
-#define TRANSFORM(name, n, m)                                                                \
-    static void TYPED(name)(int64_t tiles, const void *pixels, int64_t from_tile,            \
-                            int64_t from_row, int64_t from_column, void *results,            \
-                            int64_t to_tile, int64_t to_row, int64_t to_column) {            \
-        const REAL *from = pixels;                                                           \
-        REAL *to = results;                                                                  \
-        for (int64_t t = 0; t < tiles; t++, from += from_tile, to += to_tile) {              \
-            VEC half[m][n], line[n], result[m];                                              \
-            for (int j = 0; j < n; j++) {                                                    \
-                for (int i = 0; i < n; i++)                                                  \
-                    line[i] = (VEC) * (const VEC_U *)(from + i * from_row + j * from_column); \
-                TYPED(name##_line)(line, result);                                            \
-                for (int i = 0; i < m; i++) half[i][j] = result[i];                          \
-            }                                                                                \
-            for (int i = 0; i < m; i++) {                                                    \
-                TYPED(name##_line)(half[i], result);                                         \
-                for (int j = 0; j < m; j++)                                                  \
-                    *(VEC_U *)(to + i * to_row + j * to_column) = (VEC_U)result[j];          \
-            }                                                                                \
-        }                                                                                    \
+#define TRANSFORM(name, n, m)                                                                      \
+    static void TYPED(name)(int64_t tiles, const void *pixels, int64_t from_tile,                  \
+                            int64_t from_row, int64_t from_column, void *results, int64_t to_tile, \
+                            int64_t to_row, int64_t to_column) {                                   \
+        const REAL *from = pixels;                                                                 \
+        REAL *to = results;                                                                        \
+        for (int64_t t = 0; t < tiles; t++, from += from_tile, to += to_tile) {                    \
+            VEC half[m][n], line[n], result[m];                                                    \
+            for (int j = 0; j < n; j++) {                                                          \
+                for (int i = 0; i < n; i++)                                                        \
+                    line[i] = (VEC) * (const VEC_U *)(from + i * from_row + j * from_column);      \
+                TYPED(name##_line)(line, result);                                                  \
+                for (int i = 0; i < m; i++) half[i][j] = result[i];                                \
+            }                                                                                      \
+            for (int i = 0; i < m; i++) {                                                          \
+                TYPED(name##_line)(half[i], result);                                               \
+                for (int j = 0; j < m; j++)                                                        \
+                    *(VEC_U *)(to + i * to_row + j * to_column) = (VEC_U)result[j];                \
+            }                                                                                      \
+        }                                                                                          \
     }
 TRANSFORM(input, 6, 6)
 TRANSFORM(weight, 3, 6)
@@ -101,14 +101,14 @@ static void TYPED(gather)(int64_t count, int64_t channels, const void *pixels, i
     REAL *to = vectors;
     int64_t c = 0, p;
     if (channel == 1 && channels == LANES) {
-        for (p = 0; p < count; p++)
-            *(VEC_U *)(to + p * LANES) = *(const VEC_U *)(from + p * pixel);
+        for (p = 0; p < count; p++) *(VEC_U *)(to + p * LANES) = *(const VEC_U *)(from + p * pixel);
         return;
     }
     for (; pixel == 1 && c + BLOCK <= channels; c += BLOCK) {
         for (p = 0; p + BLOCK <= count; p += BLOCK) {
             TRANSPOSE(from + c * channel + p, channel, to + p * LANES + c, LANES);
-            /* the next vector's channels in turn: their rows are too short for the hardware to see */
+            /* the next vector's channels in turn: their rows are too short for the hardware to see
+             */
             __builtin_prefetch(from + (c + p / BLOCK % BLOCK + LANES) * channel + p);
         }
         for (; p < count; p++)
@@ -133,8 +133,7 @@ static void TYPED(scatter)(int64_t count, int64_t channels, void *vectors, const
         c = 0;
     }
     if (channel == 1 && channels == LANES) {
-        for (p = 0; p < count; p++)
-            *(VEC_U *)(to + p * pixel) = *(const VEC_U *)(from + p * LANES);
+        for (p = 0; p < count; p++) *(VEC_U *)(to + p * pixel) = *(const VEC_U *)(from + p * LANES);
         return;
     }
     for (; pixel == 1 && c + BLOCK <= channels; c += BLOCK) {
