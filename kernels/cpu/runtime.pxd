@@ -176,9 +176,13 @@ cdef struct View:
     int64_t shape[16]
     int64_t strides[16]
 
+cdef enum:
+    HOLDS = 6
+
 cdef class Hold:
     """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
-    cdef list buffers
+    cdef Py_buffer buffers[HOLDS]
+    cdef int count
     cdef int view(self, object array, View *view, bint writable) except -1
 
 # A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.

@@ -131,13 +131,15 @@ def fill(
     """Check what every random array shares, and draw it."""
     whole = _arrays.shape(shape)
     seed, stream = seed_number(seed), stream_number(stream)
-    part = shard_slices(shard, whole)
-    target, finish = _arrays.output(out, shard_shape(part), dtype)
+    if shard is None:
+        target, finish = _arrays.output(out, whole, dtype)
+        layout = 0, (target.size,), (1,)
+    else:
+        part = shard_slices(shard, whole)
+        target, finish = _arrays.output(out, shard_shape(part), dtype)
+        layout = _collapse(part, whole) if target.size else (0, (0,), (1,))
     if target.size:
-        base, counts, steps = _collapse(part, whole)
-        _kernels.fill(
-            target.reshape(-1), distribution, parameters, seed, stream, base, counts, steps
-        )
+        _kernels.fill(target, distribution, parameters, seed, stream, *layout)
     return finish()
 
 
