@@ -1,70 +1,87 @@
-"""Filling a matrix of 4096 × 4096 float32 with random values: 10⁹ values a second.
+"""Random initial weights, float32: 10⁹ values a second, into a kept array where the library can.
 
-The values differ from library to library, so what is compared is their spread.
+Each library draws its own values, so what is compared is their spread.
 """
 
 import numpy as np
-import peers
+from peers import Job
 
 UNIT = "10⁹ values/s"
 SHAPE = (4096, 4096)
-CASES = {"normal": "normal", "uniform": "uniform", "truncated normal": "truncated_normal"}
+SQUARE = (768, 768)
+CASES = {name: name for name in ("normal", "uniform", "truncated normal", "orthogonal")}
+VARIANTS = {"numpy": ("Philox", "PCG64"), "jax": ("threefry", "rbg")}
+
+
+def kind(case):
+    return f"{case} weights"
 
 
 def work(case):
-    return SHAPE[0] * SHAPE[1]
+    rows, columns = SQUARE if case == "orthogonal" else SHAPE
+    return rows * columns
 
 
-def digest(result):
-    """Standard deviation and the share above 1/2."""
+def bounds(case):
+    return {} if case == "orthogonal" else {"write": 4 * work(case)}
+
+
+def sample(result):
+    """Mean square, and the shares above 1/2 and below -1."""
     result = np.asarray(result)
-    return [float(result.std()), float((result > 0.5).mean())]
+    return np.array([(result**2).mean(), (result > 0.5).mean(), (result < -1).mean()], np.float32)
 
 
 def agree(one, other):
-    return all(abs(a - b) < 2e-3 for a, b in zip(one, other, strict=True))
+    return float(np.abs(one - other).max()) < 2e-3
 
 
-def halfwave(case, threads):
-    hw = peers.halfwave(threads)
-    if case is None:
-        return hw.__version__
+def halfwave(case, variant):
+    import halfwave as hw
+
     out = np.empty(SHAPE, np.float32)
     if case == "uniform":
-        return lambda: hw.init.uniform(SHAPE, low=0.0, high=1.0, seed=1, out=out)
-    return lambda: getattr(hw.init, case)(SHAPE, std=1.0, seed=1, out=out)
+        return Job(lambda: hw.init.uniform(SHAPE, low=0.0, high=1.0, seed=1, out=out))
+    if case == "orthogonal":
+        return Job(lambda: hw.init.orthogonal(SQUARE, seed=1))
+    draw = hw.init.normal if case == "normal" else hw.init.truncated_normal
+    return Job(lambda: draw(SHAPE, std=1.0, seed=1, out=out))
 
 
-def numpy_with(bit_generator):
-    def peer(case, threads):
-        if case is None:
-            return np.__version__
-        generator = np.random.Generator(bit_generator(1))
-        out = np.empty(SHAPE, np.float32)
-        if case == "normal":
-            return lambda: generator.standard_normal(SHAPE, np.float32, out)
-        if case == "uniform":
-            return lambda: generator.random(SHAPE, np.float32, out)
-        return None
-
-    return peer
-
-
-def torch(case, threads):
-    torch = peers.torch(threads)
-    if case is None:
-        return torch.__version__
-    out = torch.empty(SHAPE)
+def numpy(case, variant):
+    generator = np.random.Generator(getattr(np.random, variant)(1))
+    out = np.empty(SHAPE, np.float32)
     if case == "normal":
-        return lambda: out.normal_()
+        return Job(lambda: generator.standard_normal(SHAPE, np.float32, out))
     if case == "uniform":
-        return lambda: out.uniform_()
-    return lambda: torch.nn.init.trunc_normal_(out)
+        return Job(lambda: generator.random(SHAPE, np.float32, out))
+    if case == "orthogonal":
+        return Job(lambda: np.linalg.qr(generator.standard_normal(SQUARE, np.float32))[0])
+    return None
 
 
-PEERS = {
-    "halfwave": halfwave,
-    "NumPy Philox": numpy_with(np.random.Philox),
-    "NumPy PCG64": numpy_with(np.random.PCG64),
-    "PyTorch": torch,
-}
+def torch(case, variant):
+    import torch
+
+    out = torch.empty(SQUARE if case == "orthogonal" else SHAPE)
+    if case == "normal":
+        return Job(lambda: out.normal_())
+    if case == "uniform":
+        return Job(lambda: out.uniform_())
+    if case == "orthogonal":
+        return Job(lambda: torch.nn.init.orthogonal_(out))
+    return Job(lambda: torch.nn.init.trunc_normal_(out, 0.0, 1.0, -2.0, 2.0))
+
+
+def jax(case, variant):
+    import jax
+
+    key = jax.random.key(1, impl={"threefry": "threefry2x32", "rbg": "rbg"}[variant])
+    draw = {
+        "normal": lambda key: jax.random.normal(key, SHAPE),
+        "uniform": lambda key: jax.random.uniform(key, SHAPE),
+        "truncated normal": lambda key: jax.random.truncated_normal(key, -2.0, 2.0, SHAPE),
+        "orthogonal": lambda key: jax.random.orthogonal(key, SQUARE[0]),
+    }[case]
+    run = jax.jit(draw)
+    return Job(lambda: run(key).block_until_ready())

@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 from halfwave._cpu.contraction cimport (
     Contraction, contract, fill_offsets, offsets_memory,
 )
+from halfwave._cpu.direct cimport Correlation, correlate, correlates, fill_with_zeros
 from halfwave._cpu.runtime cimport (
     Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
@@ -158,6 +159,19 @@ cdef int64_t reach(int64_t outputs, int64_t stride, int64_t kernel, int64_t dila
     return (outputs - 1) * stride + (kernel - 1) * dilation + 1
 
 
+cdef void describe(Correlation *direct, View *x, View *w, const int64_t *w_strides, View *y,
+                   int64_t outputs, int64_t groups) noexcept:
+    """All but the geometry, which stays for the caller."""
+    cdef int i
+    direct.x, direct.y = x[0], y[0]
+    direct.w = <const float *>w.data
+    for i in range(4):
+        direct.w_strides[i] = w_strides[i]
+    direct.w_group = w.shape[O] // groups * w.strides[O]
+    direct.groups, direct.outputs = groups, outputs
+    direct.channels = x.shape[C] // groups
+
+
 def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
             int64_t dilation_h, int64_t dilation_w, int64_t groups):
     """Fill y."""
@@ -169,6 +183,20 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     hold.view(x, &vx, False)
     hold.view(w, &vw, False)
     hold.view(y, &vy, True)
+    if bias is not None:
+        hold.view(bias, &vb, False)
+    cdef Correlation direct
+    cdef int64_t *w_strides = [vw.strides[O], vw.strides[C], vw.strides[R], vw.strides[S]]
+    describe(&direct, &vx, &vw, w_strides, &vy, vw.shape[O] // groups, groups)
+    direct.bias = <const float *>vb.data if bias is not None else NULL
+    direct.taps[0], direct.taps[1] = vw.shape[R], vw.shape[S]
+    direct.stride[0], direct.stride[1] = stride_h, stride_w
+    direct.first[0], direct.first[1] = -top, -left
+    direct.step[0], direct.step[1] = dilation_h, dilation_w
+    if correlates(&direct):
+        with nogil:
+            correlate(&direct)
+        return
     frame.fill(&vx, reach(vy.shape[H], stride_h, vw.shape[R], dilation_h),
                reach(vy.shape[W], stride_w, vw.shape[S], dilation_w), top, left)
     vx = frame.view
@@ -192,7 +220,6 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     problem.c_row = tables.every(outputs, vy.strides[C])
     problem.c_column = tables.grid(3, positions, [vy.strides[N], vy.strides[H], vy.strides[W]])
     if bias is not None:
-        hold.view(bias, &vb, False)
         problem.row_bias = vb.data
     with nogil:
         contract(problem)
@@ -269,7 +296,7 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     """Fill dx."""
     cdef Hold hold = Hold()
     cdef View vdy, vw, vdx
-    cdef Residue down, across
+    cdef Residue down, across, framed
     cdef Frame frame = Frame()
     cdef int64_t i, j, above, before, rows, columns
     hold.view(dy, &vdy, False)
@@ -280,14 +307,48 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     before = max(-floor_div(left - (vw.shape[S] - 1) * dilation_w, stride_w), 0)
     rows = above + max((vdx.shape[H] - 1 + top) // stride_h + 1, vdy.shape[H])
     columns = before + max((vdx.shape[W] - 1 + left) // stride_w + 1, vdy.shape[W])
-    frame.fill(&vdy, rows, columns, above, before)
     for i in range(min(stride_h, vdx.shape[H])):
         down = residue(i, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h)
-        down.first_output += above
         for j in range(min(stride_w, vdx.shape[W])):
             across = residue(j, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w)
+            if direct_residue(&vdy, &vw, &vdx, &down, &across, stride_h, stride_w, groups):
+                continue
+            if frame.view.data == NULL:
+                frame.fill(&vdy, rows, columns, above, before)
+            framed = down
+            framed.first_output += above
             across.first_output += before
-            backward_residue(&frame.view, &vw, &vdx, &down, &across, stride_h, stride_w, groups)
+            backward_residue(&frame.view, &vw, &vdx, &framed, &across, stride_h, stride_w, groups)
+
+
+cdef bint direct_residue(View *vdy, View *vw, View *vdx, const Residue *down,
+                         const Residue *across, int64_t stride_h, int64_t stride_w,
+                         int64_t groups) except -1:
+    """Whether direct convolution serves; then it has."""
+    cdef Correlation direct
+    cdef int64_t *w_strides = [vw.strides[C], vw.strides[O], down.tap_step * vw.strides[R],
+                               across.tap_step * vw.strides[S]]
+    describe(&direct, vdy, vw, w_strides, vdx, vw.shape[C], groups)
+    direct.y.data += direct.y.itemsize * (down.first * vdx.strides[H]
+                                          + across.first * vdx.strides[W])
+    direct.y.shape[H], direct.y.shape[W] = down.count, across.count
+    direct.y.strides[H] *= stride_h
+    direct.y.strides[W] *= stride_w
+    direct.bias = NULL
+    direct.taps[0], direct.taps[1] = down.taps, across.taps
+    direct.stride[0] = direct.stride[1] = 1
+    direct.first[0], direct.first[1] = down.first_output, across.first_output
+    direct.step[0], direct.step[1] = -down.output_step, -across.output_step
+    if vdx.itemsize == 4 and down.taps * across.taps * vdy.shape[C] == 0:
+        with nogil:
+            fill_with_zeros(&direct.y)
+        return True
+    if not correlates(&direct):
+        return False
+    direct.w += down.first_tap * vw.strides[R] + across.first_tap * vw.strides[S]
+    with nogil:
+        correlate(&direct)
+    return True
 
 
 cdef int64_t floor_div(int64_t a, int64_t b) noexcept:

@@ -3,6 +3,9 @@
 
 #define DECLARE(set)                                              \
     extern const hw_contraction_tiles hw_contraction_tiles_##set; \
+    extern const hw_winograd_tiles hw_winograd_tiles_##set;       \
+    extern const hw_direct_tiles hw_direct_tiles_##set;           \
+    extern const hw_depthwise_tiles hw_depthwise_tiles_##set;     \
     extern const hw_random_tiles hw_random_tiles_##set;           \
     extern const hw_householder_tiles hw_householder_tiles_##set; \
     extern const hw_reduction_tiles hw_reduction_tiles_##set;     \
@@ -10,10 +13,14 @@
     extern const hw_pooling_tiles hw_pooling_tiles_##set;         \
     extern const hw_loss_tiles hw_loss_tiles_##set;               \
     extern const hw_dropout_tiles hw_dropout_tiles_##set;         \
-    extern const hw_optimizer_tiles hw_optimizer_tiles_##set;
+    extern const hw_optimizer_tiles hw_optimizer_tiles_##set;     \
+    extern const hw_ceilings_tiles hw_ceilings_tiles_##set;
 #define TABLE(set)                               \
     {.name = #set,                               \
      .contraction = &hw_contraction_tiles_##set, \
+     .winograd = &hw_winograd_tiles_##set,       \
+     .direct = &hw_direct_tiles_##set,           \
+     .depthwise = &hw_depthwise_tiles_##set,     \
      .random = &hw_random_tiles_##set,           \
      .householder = &hw_householder_tiles_##set, \
      .reduction = &hw_reduction_tiles_##set,     \
@@ -21,7 +28,8 @@
      .pooling = &hw_pooling_tiles_##set,         \
      .loss = &hw_loss_tiles_##set,               \
      .dropout = &hw_dropout_tiles_##set,         \
-     .optimizer = &hw_optimizer_tiles_##set}
+     .optimizer = &hw_optimizer_tiles_##set,     \
+     .ceilings = &hw_ceilings_tiles_##set}
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -3,7 +3,10 @@
 #define HALFWAVE_DISPATCH_H
 
 #include "tiles/activation.h"
+#include "tiles/ceilings.h"
 #include "tiles/contraction.h"
+#include "tiles/depthwise.h"
+#include "tiles/direct.h"
 #include "tiles/dropout.h"
 #include "tiles/householder.h"
 #include "tiles/loss.h"
@@ -11,10 +14,14 @@
 #include "tiles/pooling.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
+#include "tiles/winograd.h"
 
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_winograd_tiles *winograd;
+    const hw_direct_tiles *direct;
+    const hw_depthwise_tiles *depthwise;
     const hw_random_tiles *random;
     const hw_householder_tiles *householder;
     const hw_reduction_tiles *reduction;
@@ -23,6 +30,7 @@ typedef struct {
     const hw_loss_tiles *loss;
     const hw_dropout_tiles *dropout;
     const hw_optimizer_tiles *optimizer;
+    const hw_ceilings_tiles *ceilings;
 } hw_tiles;
 
 /* The sets compiled in, best last; and whether this CPU and system can run one. */

@@ -18,6 +18,7 @@
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #define PAUSE() _mm_pause()
+#define FENCE() _mm_sfence() /* what tasks have written past the caches is there for all */
 typedef unsigned int fp_environment;
 static fp_environment fp_default(void) {
     unsigned int before = _mm_getcsr();
@@ -27,6 +28,7 @@ static fp_environment fp_default(void) {
 static void fp_restore(fp_environment before) { _mm_setcsr(before); }
 #elif defined(__aarch64__)
 #define PAUSE() __asm__ volatile("yield")
+#define FENCE() atomic_thread_fence(memory_order_seq_cst)
 typedef uint64_t fp_environment;
 static fp_environment fp_default(void) {
     uint64_t before, none = 0;
@@ -38,6 +40,7 @@ static void fp_restore(fp_environment before) { __asm__ volatile("msr fpcr, %0" 
 #else
 #include <fenv.h>
 #define PAUSE() sched_yield()
+#define FENCE() atomic_thread_fence(memory_order_seq_cst)
 typedef fenv_t fp_environment;
 static fp_environment fp_default(void) {
     fenv_t before;
@@ -90,6 +93,7 @@ static void draw_tasks(int worker) {
         }
     }
     inside_task--;
+    FENCE();
 }
 
 static void *work(void *id) {
@@ -154,6 +158,7 @@ static int run_serial(hw_task task, void *context, int64_t count) {
         }
     }
     inside_task--;
+    FENCE();
     return stopped ? -1 : 0;
 }
 

@@ -22,8 +22,66 @@ cdef extern from "dispatch.h" nogil:
         hw_tile_f64 narrow_f64[17]
         hw_pack_f32 copy_f32, transpose_f32
         hw_pack_f64 copy_f64, transpose_f64
+    ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
+                                    const float *b, const int64_t *b_k, float *c, int64_t c_row,
+                                    int flags, const float *bias) noexcept nogil
+    ctypedef struct hw_direct_tiles:
+        int lanes
+        int rows[3]
+        hw_direct_tile tile[3][15]
+        void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
+                     int64_t from_column, float *to, int64_t to_row,
+                     int64_t to_column) noexcept nogil
+    ctypedef struct hw_frame:
+        void *array
+        int64_t row, column, channel
+        int64_t rows, columns, channels
+        void *frame
+        int64_t width
+        int64_t above, below, before, after
+    ctypedef struct hw_tap:
+        int64_t x, w
+    ctypedef struct hw_correlation:
+        int64_t rows, columns, vectors
+        const void *x
+        int64_t x_row, x_column
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row, y_column
+        int64_t taps
+        const hw_tap *tap
+    ctypedef struct hw_tap_sums:
+        int64_t rows, columns
+        const void *x
+        int64_t x_row, x_column
+        const void *dy
+        int64_t dy_row, dy_column
+        int64_t taps
+        const hw_tap *tap
+        void *sums
+    ctypedef struct hw_depthwise_tiles:
+        int lanes[2]
+        void (*fill[2])(const hw_frame *part) noexcept nogil
+        void (*drain[2])(const hw_frame *part) noexcept nogil
+        void (*correlate[2])(const hw_correlation *job) noexcept nogil
+        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
+    ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
+                                  int64_t from_row, int64_t from_column, void *to, int64_t to_tile,
+                                  int64_t to_row, int64_t to_column) noexcept nogil
+    ctypedef struct hw_winograd_tiles:
+        int lanes[2]
+        hw_transform input[2]
+        hw_transform weight[2]
+        hw_transform output[2]
+        hw_transform gradient[2]
+        hw_transform weight_gradient[2]
+        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
+                          int64_t channel, void *to) noexcept nogil
+        void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
+                           void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
         void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
                        uint32_t *out) noexcept nogil
@@ -34,6 +92,7 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         const void *alpha
         void *dx
+        int past
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
                                    void *lanes, void *result) noexcept nogil
@@ -41,10 +100,12 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
-    ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y) noexcept nogil
-    ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y) noexcept nogil
+    ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y, int past) noexcept nogil
+    ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y,
+                                   int past) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
-                                   const void *alpha, const void *x, void *y) noexcept nogil
+                                   const void *alpha, const void *x, void *y,
+                                   int past) noexcept nogil
     int HW_RELU, HW_SIGMOID, HW_TANH
     ctypedef struct hw_activation_tiles:
         hw_map1_tile forward[3][2]
@@ -71,15 +132,26 @@ cdef extern from "dispatch.h" nogil:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,
                                 double weight_decay) noexcept nogil
+    ctypedef struct hw_ceilings_tiles:
+        int64_t step_flops
+        int streams
+        float (*multiply_add)(int64_t steps) noexcept nogil
+        float (*read)(int64_t n, const float *source) noexcept nogil
+        void (*write[2])(int64_t n, float *target) noexcept nogil
+        void (*copy[2])(int64_t n, const float *source, float *target) noexcept nogil
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_winograd_tiles *winograd
+        const hw_direct_tiles *direct
+        const hw_depthwise_tiles *depthwise
         const hw_reduction_tiles *reduction
         const hw_activation_tiles *activation
         const hw_pooling_tiles *pooling
         const hw_loss_tiles *loss
         const hw_dropout_tiles *dropout
         const hw_optimizer_tiles *optimizer
+        const hw_ceilings_tiles *ceilings
         const hw_random_tiles *random
         const hw_householder_tiles *householder
 
@@ -94,6 +166,9 @@ cdef int parallel_for(hw_task task, void *context, int64_t count, int threads) e
 
 # How many threads are worth starting for so many nanoseconds of serial work.
 cdef int worthwhile_threads(double nanoseconds) noexcept nogil
+
+# Whether a result of so many bytes is better written past the caches (tiles/stream.h).
+cdef bint past_caches(int64_t bytes) noexcept nogil
 
 # 64-byte aligned memory for packing; raises MemoryError.
 cdef void *workspace_take(int64_t bytes) except NULL nogil
@@ -113,12 +188,15 @@ cdef class Hold:
     cdef list buffers
     cdef int view(self, object array, View *view, bint writable) except -1
 
+# A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
+cdef object fresh_like(object array)
+
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
 
     The way in for arrays that need nothing done to them: no check in Python, no copy.
     """
-    cdef Py_buffer buffers[4]
+    cdef Py_buffer buffers[5]
     cdef int count
     cdef int wide       # 0 for float32, 1 for float64
     cdef int64_t size   # of the first

@@ -10,9 +10,29 @@ typedef struct {
     int64_t offset, rows, width, stride; /* rows of `width` elements, `stride` elements apart */
     int64_t channel;                     /* of the first element of a row */
     int first;                           /* these lanes have no term yet */
+    int64_t next; /* so far away lies what the next channel takes: worth asking for now; or 0 */
 } TYPED(piece);
 
 typedef void (*TYPED(adder))(const hw_chunk_source *source, TYPED(piece) piece, REAL *lanes);
+
+/* The sum of 1024 lanes: 16 rows of 64 as a tree, then 64 lanes, then one vector of 16. */
+static REAL TYPED(fold_lanes)(const REAL *lanes) {
+#define AT(w) lanes[i + (w)]
+#define BY_512(w) (AT(w) + AT(w + 512))
+#define BY_256(w) (BY_512(w) + BY_512(w + 256))
+#define BY_128(w) (BY_256(w) + BY_256(w + 128))
+    _Alignas(64) REAL sums[64];
+    for (int i = 0; i < 64; i++) sums[i] = BY_128(0) + BY_128(64);
+#undef AT
+#undef BY_512
+#undef BY_256
+#undef BY_128
+    for (int i = 0; i < 32; i++) sums[i] += sums[i + 32];
+    for (int i = 0; i < 16; i++) sums[i] += sums[i + 16];
+    for (int i = 0; i < 8; i++) sums[i] += sums[i + 8];
+    for (int i = 0; i < 4; i++) sums[i] += sums[i + 4];
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
 
 /* Folds `count` rows of `width`, as many as there are (at most HW_SUM_CHUNK), into the first. */
 static void TYPED(fold)(REAL *rows, int64_t count, int64_t width) {
@@ -66,11 +86,21 @@ TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t chann
             }
         }
         TYPED(piece)
-        piece = {offset, rows, width, inner > 1 ? 1 : channels, channel, at - begin < HW_SUM_LANES};
+        piece = {offset,
+                 rows,
+                 width,
+                 inner > 1 ? 1 : channels,
+                 channel,
+                 at - begin < HW_SUM_LANES,
+                 inner > 1 && inner < HW_SUM_CHUNK ? inner : 0};
         add(source, piece, lanes + lane * width);
         at += rows;
     }
     int64_t count = end - begin < HW_SUM_LANES ? end - begin : HW_SUM_LANES;
+    if (width == 1 && count == HW_SUM_LANES) {
+        *(REAL *)result = TYPED(fold_lanes)(lanes);
+        return;
+    }
     TYPED(fold)(lanes, count, width);
     for (int64_t c = 0; c < width; c++) ((REAL *)result)[c] = lanes[c];
 }

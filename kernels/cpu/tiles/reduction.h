@@ -10,6 +10,7 @@ enum { HW_SUM_LANES = 1024, HW_SUM_CHUNK = 4096, HW_SUM_WIDTH = 64 };
 typedef struct {
     const void *x, *dy, *alpha;
     void *dx;
+    int past; /* dx goes past the caches */
 } hw_chunk_source;
 
 /* The sum of positions [begin, end) of one chunk, for `width` neighbouring channels of an array

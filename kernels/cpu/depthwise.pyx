@@ -1,0 +1,585 @@
+"""Depthwise convolution, its three passes: each group has one input channel and m outputs.
+
+With o = c·m + k an output of channel c, taps (r, s), and (i, j) an output position:
+
+    forward          y[n,o,i,j]   = Σ over (r,s)    w[o,r,s] · x[n,c, i·stride + r·dilation - top, …]
+    backward input   dx[n,c,h,w]  = Σ over (k,r,s)  w[o,r,s] · dy[n,o, (h + top - r·dilation) / stride, …]
+    backward weight  dw[o,r,s]    = Σ over (n,i,j)  dy[n,o,i,j] · x[n,c, i·stride + r·dilation - top, …]
+
+There is nothing to share between channels, so lanes are channels in either layout: a strip of rows of
+some channels is brought into a frame in the cache, [row][column][channel], with the zeros of the
+padding around it; the tiles run over the frame; what they wrote is taken to the array. With NCHW the
+way in and out is a transpose, with NHWC a copy in and nothing on the way out.
+
+The first two passes are one correlation: target position first + step·q takes, for each tap, source
+position q·source_step + shift. Forward: step 1, source_step = stride. Backward input: one such part
+for each residue of (h, w) modulo step = stride, source_step 1, the taps that meet it.
+"""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from halfwave._cpu.runtime cimport (
+    Hold,
+    View,
+    hw_correlation,
+    hw_depthwise_tiles,
+    hw_frame,
+    hw_tap,
+    hw_tap_sums,
+    parallel_for,
+    tiles,
+    workspace_give,
+    workspace_take,
+    worthwhile_threads,
+)
+
+cdef extern from "common/contraction.h" nogil:
+    int64_t HW_SEGMENT
+    int64_t HW_SUPER_SEGMENT
+
+cdef enum:
+    N, C, H, W
+    O = 0       # of weights: O, 1, R, S
+    R = 2
+    S = 3
+    VECTORS = 4             # of channels side by side in a frame, where they are so in the array
+    STRIP_BYTES = 192 << 10     # a strip's frames: a share of the L2 cache
+    LARGEST = 1 << 20       # of a strip of the least rows; beyond it the general path serves
+
+cdef struct Axis:
+    int64_t target, source, kernel, step, source_step, padding, dilation
+    bint backward
+    int64_t low, high       # the least and the largest shift
+
+
+cdef bint shift_of(const Axis *axis, int64_t first, int64_t tap, int64_t *shift) noexcept nogil:
+    """Whether the tap meets target positions first + step·q, and where: at q·source_step + shift."""
+    cdef int64_t reach = first + axis.padding - tap * axis.dilation
+    if not axis.backward:
+        shift[0] = -reach
+        return True
+    shift[0] = reach // axis.step   # exact, so the sign does not matter
+    return reach % axis.step == 0
+
+
+cdef void measure(Axis *axis) noexcept nogil:
+    cdef int64_t first, tap, shift
+    cdef bint found = False
+    axis.low = axis.high = 0
+    for first in range(min(axis.step, axis.target)):
+        for tap in range(axis.kernel):
+            if shift_of(axis, first, tap, &shift):
+                axis.low = min(shift, axis.low) if found else shift
+                axis.high = max(shift, axis.high) if found else shift
+                found = True
+
+
+cdef int64_t rows_read(const Axis *axis, int64_t positions) noexcept nogil:
+    """How many source positions so many q read."""
+    return (positions - 1) * axis.source_step + axis.high - axis.low + 1
+
+
+cdef struct Part:
+    int64_t row, column     # the residues
+    int64_t taps, first_tap
+
+cdef struct Job:
+    const hw_depthwise_tiles *tiles
+    int wide
+    View source, weights, target
+    const char *bias
+    int64_t bias_stride
+    Axis rows, columns
+    int64_t channels, planes, outs      # of a channel: source planes, target planes
+    int64_t lanes, width, blocks
+    int64_t strip, strips, images       # target rows a strip; images a task
+    int64_t line, plane                 # elements of a frame's row, of a frame
+    Part *parts
+    int64_t part_count
+    hw_tap *taps
+    char *scratch
+    int64_t scratch_bytes, weight_bytes, frame_bytes
+
+
+cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline int64_t clamp(int64_t value, int64_t low, int64_t high) noexcept nogil:
+    return max(low, min(value, high))
+
+
+cdef void load_weights(const Job *job, int64_t channel, int64_t channels, char *memory) noexcept nogil:
+    """[plane][tap][channel] of all outputs of the block's channels."""
+    cdef const View *w = &job.weights
+    cdef int64_t many = job.planes * job.outs, taps = w.shape[R] * w.shape[S], k
+    cdef hw_frame part
+    part.rows, part.columns = w.shape[R], w.shape[S]
+    part.row, part.column, part.channel = w.strides[R], w.strides[S], many * w.strides[O]
+    if w.strides[R] == w.shape[S] * w.strides[S]:
+        part.rows, part.columns = 1, taps
+    part.channels, part.width = channels, job.width
+    part.above = part.below = part.before = part.after = 0
+    for k in range(many):
+        part.array = w.data + (channel * many + k) * w.strides[O] * w.itemsize
+        part.frame = memory + k * taps * job.width * w.itemsize
+        job.tiles.fill[job.wide](&part)
+
+
+cdef void load_frame(const Job *job, const View *source, const Axis *rows, const Axis *columns,
+                     int64_t image, int64_t channel, int64_t channel_step, int64_t channels,
+                     int64_t first, int64_t count, int64_t across, char *memory) noexcept nogil:
+    """What `count` positions down from `first`, and `across` positions from 0, read."""
+    cdef hw_frame part
+    cdef int64_t top = first * rows.source_step + rows.low, left = columns.low
+    cdef int64_t height = rows_read(rows, count), width = rows_read(columns, across)
+    part.above = clamp(-top, 0, height)
+    part.rows = clamp(source.shape[H] - top, part.above, height) - part.above
+    part.below = height - part.above - part.rows
+    part.before = clamp(-left, 0, width)
+    part.columns = clamp(source.shape[W] - left, part.before, width) - part.before
+    part.after = width - part.before - part.columns
+    part.row, part.column = source.strides[H], source.strides[W]
+    part.channel = channel_step * source.strides[C]
+    part.channels, part.width, part.frame = channels, job.width, memory
+    part.array = source.data + source.itemsize * (
+        image * source.strides[N] + channel * source.strides[C]
+        + (top + part.above) * source.strides[H] + (left + part.before) * source.strides[W])
+    job.tiles.fill[job.wide](&part)
+
+
+cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef int64_t block = index % job.blocks, strip = index // job.blocks % job.strips
+    cdef int64_t first = index // job.blocks // job.strips * job.images, image
+    cdef int64_t channel = block * job.width
+    cdef int64_t channels = min(job.width, job.channels - channel)
+    cdef int64_t top = strip * job.strip, bottom = min(top + job.strip, job.target.shape[H]), k
+    cdef char *weights = job.scratch + worker * job.scratch_bytes
+    cdef char *frame = weights + job.weight_bytes
+    cdef char *drained = frame + job.frame_bytes
+    cdef char *bias = drained - job.width * job.target.itemsize
+    load_weights(job, channel, channels, weights)
+    for image in range(first, min(first + job.images, job.target.shape[N])):
+        for k in range(job.planes):
+            load_frame(job, &job.source, &job.rows, &job.columns, image, channel * job.planes + k,
+                       job.planes, channels, top // job.rows.step,
+                       ceil_div(bottom - top, job.rows.step),
+                       ceil_div(job.target.shape[W], job.columns.step),
+                       frame + k * job.plane * job.target.itemsize)
+        for k in range(job.outs):
+            if job.bias != NULL:
+                load_bias(job, channel * job.outs + k, channels, bias)
+            correlate_strip(job, image, channel * job.outs + k, channels, top, bottom, frame,
+                            weights + k * job.weights.shape[R] * job.weights.shape[S] * job.width
+                            * job.target.itemsize, bias, drained)
+
+
+cdef void load_bias(const Job *job, int64_t channel, int64_t channels, char *memory) noexcept nogil:
+    cdef hw_frame part
+    memset(&part, 0, sizeof(part))
+    part.rows = part.columns = 1
+    part.channel, part.channels, part.width = job.bias_stride, channels, job.width
+    part.array = <char *>job.bias + channel * job.target.itemsize
+    part.frame = memory
+    job.tiles.fill[job.wide](&part)
+
+
+cdef void correlate_strip(const Job *job, int64_t image, int64_t channel, int64_t channels,
+                          int64_t top, int64_t bottom, const char *frame, const char *weights,
+                          const char *bias, char *drained) noexcept nogil:
+    """Target rows top … bottom of the channels channel, channel + outs, …"""
+    cdef const View *target = &job.target
+    cdef int64_t size = target.itemsize, i
+    cdef hw_correlation work
+    cdef hw_frame part
+    cdef const Part *residue
+    cdef char *to = target.data + size * (image * target.strides[N] + channel * target.strides[C]
+                                          + top * target.strides[H])
+    cdef int64_t row = target.strides[H], column = target.strides[W]
+    cdef bint direct = job.outs * target.strides[C] == 1 and channels % job.lanes == 0
+    if not direct:
+        row, column = target.shape[W] * job.width, job.width
+    work.vectors = ceil_div(channels, job.lanes)
+    work.x, work.w, work.bias = frame, weights, bias if job.bias != NULL else NULL
+    work.x_row, work.x_column = job.rows.source_step * job.line, job.columns.source_step * job.width
+    work.y_row, work.y_column = job.rows.step * row, job.columns.step * column
+    for i in range(job.part_count):
+        residue = job.parts + i
+        if bottom - top <= residue.row:
+            continue
+        work.rows = ceil_div(bottom - top - residue.row, job.rows.step)
+        work.columns = ceil_div(target.shape[W] - residue.column, job.columns.step)
+        work.y = (to if direct else drained) + (residue.row * row + residue.column * column) * size
+        work.taps, work.tap = residue.taps, job.taps + residue.first_tap
+        job.tiles.correlate[job.wide](&work)
+    if not direct:
+        part.array, part.frame = to, drained
+        part.row, part.column = target.strides[H], target.strides[W]
+        part.channel = job.outs * target.strides[C]
+        part.rows, part.columns, part.channels = bottom - top, target.shape[W], channels
+        part.width = job.width
+        job.tiles.drain[job.wide](&part)
+
+
+cdef int64_t list_taps(Job *job) noexcept nogil:
+    """The parts and their taps, in the order (plane, r, s)."""
+    cdef int64_t row, column, k, r, s, down, across, count = 0, begin
+    cdef Part *part = job.parts
+    for row in range(min(job.rows.step, job.rows.target)):
+        for column in range(min(job.columns.step, job.columns.target)):
+            begin = count
+            for k in range(job.planes):
+                for r in range(job.rows.kernel):
+                    if not shift_of(&job.rows, row, r, &down):
+                        continue
+                    for s in range(job.columns.kernel):
+                        if not shift_of(&job.columns, column, s, &across):
+                            continue
+                        job.taps[count].x = (k * job.plane + (down - job.rows.low) * job.line
+                                             + (across - job.columns.low) * job.width)
+                        job.taps[count].w = ((k * job.rows.kernel + r) * job.columns.kernel
+                                             + s) * job.width
+                        count += 1
+            part.row, part.column, part.first_tap, part.taps = row, column, begin, count - begin
+            part += 1
+    return part - job.parts
+
+
+cdef void choose_width(Job *job, const View *source, int64_t tasks) noexcept nogil:
+    """Channels side by side in a frame, and so their blocks."""
+    cdef int64_t vectors = ceil_div(job.channels, job.lanes), most = 1
+    if source.strides[C] == 1:
+        most = VECTORS
+        while most > 1 and tasks * ceil_div(vectors, most) < 16:
+            most -= 1
+    job.blocks = ceil_div(vectors, most)
+    job.width = ceil_div(vectors, job.blocks) * job.lanes
+    job.blocks = ceil_div(job.channels, job.width)
+
+
+cdef bint correlate(Job *job, source, w, bias, target, Hold hold) except -1:
+    """False where the general path has to serve."""
+    cdef View bias_view
+    cdef int64_t row_bytes, target_bytes, across, q, taps, size, tasks
+    cdef int threads
+    hold.view(source, &job.source, False)
+    hold.view(w, &job.weights, False)
+    hold.view(target, &job.target, True)
+    size = job.target.itemsize
+    job.tiles = tiles().depthwise
+    job.wide = size == 8
+    job.lanes = job.tiles.lanes[job.wide]
+    job.rows.target, job.columns.target = job.target.shape[H], job.target.shape[W]
+    job.rows.kernel, job.columns.kernel = job.weights.shape[R], job.weights.shape[S]
+    taps = job.planes * job.rows.kernel * job.columns.kernel
+    if taps > HW_SEGMENT:
+        return False
+    measure(&job.rows)
+    measure(&job.columns)
+    choose_width(job, &job.source, job.target.shape[N])
+    across = rows_read(&job.columns, ceil_div(job.columns.target, job.columns.step))
+    if (<double>across * rows_read(&job.rows, 1) * job.planes * job.width * size > LARGEST
+            or <double>job.columns.target * job.rows.step * job.width * size > LARGEST):
+        return False
+    job.line = across * job.width
+    row_bytes = job.planes * job.line * size
+    target_bytes = job.rows.step * job.columns.target * job.width * size
+    q = 1
+    while (q * job.rows.step < job.rows.target
+           and rows_read(&job.rows, q + 2) * row_bytes + (q + 1) * target_bytes <= STRIP_BYTES):
+        q += 1
+    job.strips = ceil_div(job.rows.target, q * job.rows.step)
+    q = ceil_div(ceil_div(job.rows.target, job.strips), job.rows.step)
+    job.strip = q * job.rows.step
+    job.strips = ceil_div(job.rows.target, job.strip)
+    job.plane = rows_read(&job.rows, q) * job.line
+    job.bias = NULL
+    if bias is not None:
+        hold.view(bias, &bias_view, False)
+        job.bias, job.bias_stride = bias_view.data, job.outs
+    threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
+    tasks = job.target.shape[N] * job.strips * job.blocks
+    job.images = clamp(tasks // (16 * threads), 1, job.target.shape[N]) if job.strips == 1 else 1
+    job.weight_bytes = taps * job.outs * job.width * size
+    job.frame_bytes = job.planes * job.plane * size + job.width * size  # and a bias
+    job.scratch_bytes = job.weight_bytes + job.frame_bytes + q * target_bytes
+    job.scratch_bytes = ceil_div(job.scratch_bytes, 64) * 64
+    job.parts = <Part *>malloc(min(job.rows.step, job.rows.target)
+                               * min(job.columns.step, job.columns.target) * sizeof(Part))
+    job.taps = <hw_tap *>malloc(taps * sizeof(hw_tap))
+    try:
+        if job.parts == NULL or job.taps == NULL:
+            raise MemoryError("no memory for the taps of a convolution")
+        job.part_count = list_taps(job)
+        job.scratch = <char *>workspace_take(threads * job.scratch_bytes)
+        try:
+            with nogil:
+                parallel_for(correlate_task, job, ceil_div(job.target.shape[N], job.images)
+                             * job.strips * job.blocks, threads)
+        finally:
+            workspace_give(job.scratch)
+    finally:
+        free(job.parts)
+        free(job.taps)
+    return True
+
+
+cdef void set_axes(Axis *rows, Axis *columns, bint backward, int64_t stride_h, int64_t stride_w,
+                   int64_t top, int64_t left, int64_t dilation_h, int64_t dilation_w) noexcept:
+    rows.backward = columns.backward = backward
+    rows.step = rows.source_step = columns.step = columns.source_step = 1
+    if backward:
+        rows.step, columns.step = stride_h, stride_w
+    else:
+        rows.source_step, columns.source_step = stride_h, stride_w
+    rows.padding, columns.padding = top, left
+    rows.dilation, columns.dilation = dilation_h, dilation_w
+
+
+def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill y; False, and nothing done, where the general path has to serve."""
+    cdef Job job
+    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
+    job.channels, job.planes, job.outs = groups, 1, w.shape[0] // groups
+    return correlate(&job, x, w, bias, y, Hold())
+
+
+def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill dx; False, and nothing done, where the general path has to serve."""
+    cdef Job job
+    set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
+    job.channels, job.planes, job.outs = groups, w.shape[0] // groups, 1
+    return correlate(&job, dy, w, None, dx, Hold())
+
+# ---- weight gradient ------------------------------------------------------------------------------
+
+cdef struct Gradient:
+    Job job                         # source: x, target: dw
+    View dy
+    int64_t positions, supers, taps, sums_bytes
+    char *partials                  # [super][block], each [vector][plane][tap][lane]
+
+
+cdef void fold(Gradient *work, char *sums, char *total, bint first) noexcept nogil:
+    """total = total + sums, or sums if it is the first."""
+    if first:
+        memcpy(total, sums, work.sums_bytes)
+    elif work.job.wide:
+        add(<double *>sums, <double *>total, work.sums_bytes // 8)
+    else:
+        add(<float *>sums, <float *>total, work.sums_bytes // 4)
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef void add(real *terms, real *total, int64_t count) noexcept nogil:
+    cdef int64_t i
+    for i in range(count):
+        total[i] = total[i] + terms[i]
+
+
+cdef void gradient_task(void *context, int64_t index, int worker) noexcept nogil:
+    """One super-segment of positions of one block: its segments are chains, folded as they end."""
+    cdef Gradient *work = <Gradient *>context
+    cdef Job *job = &work.job
+    cdef int64_t channel = index % job.blocks * job.width
+    cdef int64_t channels = min(job.width, job.channels - channel)
+    cdef int64_t position = index // job.blocks * HW_SUPER_SEGMENT
+    cdef int64_t end = min(position + HW_SUPER_SEGMENT, work.positions)
+    cdef int64_t start = position, across = work.dy.shape[W], down = work.dy.shape[H]
+    cdef int64_t image, row, rows, strip_end, piece_end, inside, k
+    cdef char *frame = job.scratch + worker * job.scratch_bytes
+    cdef char *sums = frame + job.frame_bytes
+    cdef char *total = work.partials + index * work.sums_bytes
+    cdef bint direct = job.outs * work.dy.strides[C] == 1 and channels % job.lanes == 0
+    memset(sums, 0, work.sums_bytes)
+    memset(total, 0, work.sums_bytes)
+    while position < end:
+        image, inside = position // (down * across), position % (down * across)
+        row = inside // across
+        rows = min(job.strip, down - row, ceil_div(inside + end - position, across) - row)
+        strip_end = min(position - inside + (row + rows) * across, end)
+        load_frame(job, &job.source, &job.rows, &job.columns, image, channel, 1, channels, row,
+                   rows, across, frame)
+        if not direct:
+            for k in range(job.outs):
+                load_gradient(work, image, channel * job.outs + k, channels, row, rows,
+                              gradient_frame(work, frame, k))
+        while position < strip_end:
+            piece_end = min(strip_end, start + ((position - start) // HW_SEGMENT + 1) * HW_SEGMENT)
+            # Whole rows of the strip, or a part of one row where a segment begins or ends in it.
+            inside = position % across
+            if inside or piece_end - position < across:
+                piece_end = min(piece_end, position + across - inside)
+            else:
+                piece_end -= (piece_end - position) % across
+            accumulate(work, image, row, position, piece_end, channel, channels, direct, frame,
+                       sums)
+            position = piece_end
+            if (position - start) % HW_SEGMENT == 0 or position == end:
+                fold(work, sums, total, position - start <= HW_SEGMENT)
+                memset(sums, 0, work.sums_bytes)
+    if work.supers == 1:
+        drain_sums(work, channel, channels, total)
+
+
+cdef char *gradient_frame(const Gradient *work, char *frame, int64_t k) noexcept nogil:
+    return frame + (work.job.plane + k * work.job.strip * work.dy.shape[W] * work.job.width
+                    ) * work.dy.itemsize
+
+
+cdef void load_gradient(const Gradient *work, int64_t image, int64_t channel, int64_t channels,
+                        int64_t row, int64_t rows, char *memory) noexcept nogil:
+    cdef const View *dy = &work.dy
+    cdef hw_frame part
+    memset(&part, 0, sizeof(part))
+    part.array = dy.data + dy.itemsize * (image * dy.strides[N] + channel * dy.strides[C]
+                                          + row * dy.strides[H])
+    part.row, part.column, part.channel = (dy.strides[H], dy.strides[W],
+                                           work.job.outs * dy.strides[C])
+    part.rows, part.columns, part.channels = rows, dy.shape[W], channels
+    part.frame, part.width = memory, work.job.width
+    work.job.tiles.fill[work.job.wide](&part)
+
+
+cdef void accumulate(const Gradient *work, int64_t image, int64_t first_row, int64_t position,
+                     int64_t end, int64_t channel, int64_t channels, bint direct, char *frame,
+                     char *sums) noexcept nogil:
+    """Positions … end of an image, in rows that the frames hold from first_row on."""
+    cdef const Job *job = &work.job
+    cdef const View *dy = &work.dy
+    cdef int64_t across = dy.shape[W], size = dy.itemsize, k, v
+    cdef int64_t row = position // across % dy.shape[H], column = position % across
+    cdef hw_tap_sums run
+    cdef const char *x = frame + size * (
+        (row - first_row) * job.rows.source_step * job.line
+        + column * job.columns.source_step * job.width)
+    cdef const char *gradient
+    run.rows = max((end - position) // across, 1)
+    run.columns = min(end - position, across)
+    run.x_row = job.rows.source_step * job.line
+    run.x_column = job.columns.source_step * job.width
+    run.taps, run.tap = work.taps, job.taps
+    for k in range(job.outs):
+        if direct:
+            run.dy_row, run.dy_column = dy.strides[H], dy.strides[W]
+            gradient = dy.data + size * (image * dy.strides[N] + channel * dy.strides[C]
+                                         + row * dy.strides[H] + column * dy.strides[W])
+        else:
+            run.dy_row, run.dy_column = across * job.width, job.width
+            gradient = gradient_frame(work, frame, k) + size * (
+                (row - first_row) * run.dy_row + column * job.width)
+        for v in range(ceil_div(channels, job.lanes)):
+            run.x = x + v * job.lanes * size
+            run.dy = gradient + v * job.lanes * size
+            run.sums = sums + (v * job.outs + k) * work.taps * job.lanes * size
+            job.tiles.accumulate[job.wide](&run)
+
+
+cdef void drain_sums(const Gradient *work, int64_t channel, int64_t channels,
+                     char *total) noexcept nogil:
+    """dw of a block from its sums."""
+    cdef const Job *job = &work.job
+    cdef const View *dw = &job.target
+    cdef int64_t size = dw.itemsize, k, v
+    cdef hw_frame part
+    part.rows, part.columns = dw.shape[R], dw.shape[S]
+    part.row, part.column, part.channel = dw.strides[R], dw.strides[S], job.outs * dw.strides[O]
+    part.width = job.lanes
+    if dw.strides[R] == dw.shape[S] * dw.strides[S]:
+        part.rows, part.columns = 1, work.taps
+    for v in range(ceil_div(channels, job.lanes)):
+        part.channels = min(job.lanes, channels - v * job.lanes)
+        for k in range(job.outs):
+            part.frame = total + (v * job.outs + k) * work.taps * job.lanes * size
+            part.array = dw.data + size * dw.strides[O] * (
+                (channel + v * job.lanes) * job.outs + k)
+            job.tiles.drain[job.wide](&part)
+
+
+cdef void fold_task(void *context, int64_t block, int worker) noexcept nogil:
+    cdef Gradient *work = <Gradient *>context
+    cdef Job *job = &work.job
+    cdef int64_t channel = block * job.width, super
+    cdef char *total = work.partials + block * work.sums_bytes
+    for super in range(1, work.supers):
+        fold(work, total + super * job.blocks * work.sums_bytes, total, False)
+    drain_sums(work, channel, min(job.width, job.channels - channel), total)
+
+
+def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+                    int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill dw; False, and nothing done, where the general path has to serve."""
+    cdef Hold hold = Hold()
+    cdef Gradient work
+    cdef Job *job = &work.job
+    cdef View *target = &job.target
+    cdef int64_t across, rows, size, dy_row
+    cdef int threads
+    hold.view(x, &job.source, False)
+    hold.view(dy, &work.dy, False)
+    hold.view(dw, target, True)
+    size = target.itemsize
+    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
+    job.channels, job.planes, job.outs = groups, 1, target.shape[O] // groups
+    job.tiles = tiles().depthwise
+    job.wide = size == 8
+    job.lanes = job.tiles.lanes[job.wide]
+    job.rows.target, job.columns.target = work.dy.shape[H], work.dy.shape[W]
+    job.rows.kernel, job.columns.kernel = target.shape[R], target.shape[S]
+    work.taps = job.rows.kernel * job.columns.kernel
+    work.positions = work.dy.shape[N] * job.rows.target * job.columns.target
+    work.supers = max(ceil_div(work.positions, HW_SUPER_SEGMENT), 1)
+    if job.outs * work.taps > HW_SEGMENT:
+        return False
+    measure(&job.rows)
+    measure(&job.columns)
+    choose_width(job, &job.source, work.supers)
+    across = rows_read(&job.columns, job.columns.target)
+    dy_row = job.outs * job.columns.target * job.width * size
+    if <double>across * rows_read(&job.rows, 1) * job.width * size + dy_row > LARGEST:
+        return False
+    job.line = across * job.width
+    rows = 1
+    while (rows < job.rows.target and rows_read(&job.rows, rows + 1) * job.line * size
+           + (rows + 1) * dy_row <= STRIP_BYTES):
+        rows += 1
+    job.strip = rows
+    job.plane = rows_read(&job.rows, rows) * job.line
+    job.frame_bytes = ceil_div(job.plane * size + rows * dy_row, 64) * 64
+    work.sums_bytes = job.width * job.outs * work.taps * size
+    job.scratch_bytes = job.frame_bytes + ceil_div(work.sums_bytes, 64) * 64
+    threads = worthwhile_threads(0.02 * (work.taps + 10.0) * work.dy.size * (size // 4))
+    job.taps = <hw_tap *>malloc(work.taps * sizeof(hw_tap))
+    try:
+        if job.taps == NULL:
+            raise MemoryError("no memory for the taps of a convolution")
+        list_gradient_taps(job)
+        job.scratch = <char *>workspace_take(threads * job.scratch_bytes
+                                             + work.supers * job.blocks * work.sums_bytes)
+        work.partials = job.scratch + threads * job.scratch_bytes
+        try:
+            with nogil:
+                parallel_for(gradient_task, &work, work.supers * job.blocks, threads)
+                if work.supers > 1:
+                    parallel_for(fold_task, &work, job.blocks, 1)
+        finally:
+            workspace_give(job.scratch)
+    finally:
+        free(job.taps)
+    return True
+
+
+cdef void list_gradient_taps(Job *job) noexcept nogil:
+    cdef int64_t r, s, count = 0
+    for r in range(job.rows.kernel):
+        for s in range(job.columns.kernel):
+            job.taps[count].x = (r * job.rows.dilation * job.line
+                                 + s * job.columns.dilation * job.width)
+            count += 1

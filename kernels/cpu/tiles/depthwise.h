@@ -1,0 +1,59 @@
+/* Depthwise convolution with channels in the lanes, on frames in the cache. See depthwise.pyx. */
+#ifndef HALFWAVE_TILES_DEPTHWISE_H
+#define HALFWAVE_TILES_DEPTHWISE_H
+
+#include <stdint.h>
+
+/* All strides and offsets are in elements. A frame is dense: [row][column][width], its width a
+ * multiple of the lanes and its memory aligned to a vector. */
+
+/* Part of an array, rows × columns × channels at `array`, and its place in a frame. */
+typedef struct {
+    void *array;
+    int64_t row, column, channel; /* strides of the array */
+    int64_t rows, columns, channels;
+    void *frame;
+    int64_t width;
+    int64_t above, below, before, after; /* zeros around the part; of no meaning to drain */
+} hw_frame;
+
+typedef struct {
+    int64_t x, w; /* what the tap adds to a position in the frame, and to one in the weights */
+} hw_tap;
+
+/* y[i, j, c] = chain over the taps of w[tap.w + c] * x[i, j, tap.x + c] (+ bias[c]), for `vectors`
+ * vectors of channels. */
+typedef struct {
+    int64_t rows, columns, vectors;
+    const void *x;
+    int64_t x_row, x_column;
+    const void *w;
+    const void *bias; /* or NULL */
+    void *y;          /* any alignment */
+    int64_t y_row, y_column;
+    int64_t taps;
+    const hw_tap *tap;
+} hw_correlation;
+
+/* sums[t, c] = chain from sums[t, c] over the positions of dy[i, j, c] * x[i, j, tap[t].x + c], for
+ * one vector of channels. */
+typedef struct {
+    int64_t rows, columns;
+    const void *x;
+    int64_t x_row, x_column;
+    const void *dy;
+    int64_t dy_row, dy_column;
+    int64_t taps;
+    const hw_tap *tap;
+    void *sums;
+} hw_tap_sums;
+
+typedef struct { /* [0] is float32, [1] float64 */
+    int lanes[2];
+    void (*fill[2])(const hw_frame *part);  /* frame from array, with the zeros */
+    void (*drain[2])(const hw_frame *part); /* array from frame */
+    void (*correlate[2])(const hw_correlation *job);
+    void (*accumulate[2])(const hw_tap_sums *job);
+} hw_depthwise_tiles;
+
+#endif

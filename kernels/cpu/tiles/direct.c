@@ -1,0 +1,218 @@
+/* Tiles of direct convolution, and moves of blocks between layouts.
+ *
+ * A tile is ROWS × 1, 2 or 4 vectors of sums, each a chain of fused multiply-adds. Unlike the
+ * contraction's, both of its operands are found by a table of offsets, a step of the chain each: so
+ * an image is read where it lies, pixels in the lanes or broadcast, and no im2col is ever made. The
+ * two loads of offsets hide behind the multiply-adds. Four vectors serve few rows, where two would
+ * leave the multipliers idle. */
+#include "direct.h"
+
+#include "contraction.h"
+#include "transpose.h"
+#include "vector.h"
+
+#if defined(HW_AVX512)
+#define ROWS_1 14
+#define ROWS_2 14
+#define ROWS_4 6
+#elif defined(HW_AVX2)
+#define ROWS_1 12
+#define ROWS_2 6
+#define ROWS_4 2
+#elif defined(HW_NEON)
+#define ROWS_1 14
+#define ROWS_2 14
+#define ROWS_4 6
+#else
+#define ROWS_1 4
+#define ROWS_2 4
+#define ROWS_4 1
+#endif
+
+#define EACH_1(X) X(0)
+#define EACH_2(X) EACH_1(X) X(1)
+#define EACH_3(X) EACH_2(X) X(2)
+#define EACH_4(X) EACH_3(X) X(3)
+#define EACH_5(X) EACH_4(X) X(4)
+#define EACH_6(X) EACH_5(X) X(5)
+#define EACH_7(X) EACH_6(X) X(6)
+#define EACH_8(X) EACH_7(X) X(7)
+#define EACH_9(X) EACH_8(X) X(8)
+#define EACH_10(X) EACH_9(X) X(9)
+#define EACH_11(X) EACH_10(X) X(10)
+#define EACH_12(X) EACH_11(X) X(11)
+#define EACH_13(X) EACH_12(X) X(12)
+#define EACH_14(X) EACH_13(X) X(13)
+
+/* Where row i of a stands, from few registers; see contraction.c. */
+#define AT_0 row0
+#define AT_1 (row0 + step1)
+#define AT_2 (row0 + step1 * 2)
+#define AT_3 (row0 + step3)
+#define AT_4 (row0 + step1 * 4)
+#define AT_5 (row0 + step5)
+#define AT_6 (row0 + step3 * 2)
+#define AT_7 row7
+#define AT_8 (row7 + step1)
+#define AT_9 (row7 + step1 * 2)
+#define AT_10 (row7 + step3)
+#define AT_11 (row7 + step1 * 4)
+#define AT_12 (row7 + step5)
+#define AT_13 (row7 + step3 * 2)
+#define OPAQUE(x) __asm__("" : "+r"(x));
+
+/* VECTORS_n(X, i): X for each vector of row i. */
+#define VECTORS_1(X, i) X(i, 0)
+#define VECTORS_2(X, i) X(i, 0) X(i, 1)
+#define VECTORS_4(X, i) X(i, 0) X(i, 1) X(i, 2) X(i, 3)
+
+#define ZERO(i, v) f32v s##i##_##v = {0};
+#define STEP(i, v) s##i##_##v = f32_fma(x, b##v, s##i##_##v);
+#define ADD_TO_C(i, v) s##i##_##v = to[v] + s##i##_##v;
+#define ADD_ROW_BIAS(i, v) s##i##_##v = s##i##_##v + bias[i];
+#define ADD_COLUMN_BIAS(i, v) s##i##_##v = s##i##_##v + b##v;
+#define STORE(i, v) to[v] = s##i##_##v;
+#define LOAD_B(i, v) b##v = from[v];
+#define DECLARE_B(i, v) f32v b##v;
+#define NEXT_ROW                        \
+    to = (f32u *)((float *)to + c_row); \
+    OPAQUE(to)
+#define BROADCAST(i) x = *(const float *)AT_##i - (f32v){0};
+
+#define ZERO_1(i) VECTORS_1(ZERO, i)
+#define ZERO_2(i) VECTORS_2(ZERO, i)
+#define ZERO_4(i) VECTORS_4(ZERO, i)
+#define STEP_1(i) BROADCAST(i) VECTORS_1(STEP, i)
+#define STEP_2(i) BROADCAST(i) VECTORS_2(STEP, i)
+#define STEP_4(i) BROADCAST(i) VECTORS_4(STEP, i)
+#define ADD_TO_C_1(i) VECTORS_1(ADD_TO_C, i) NEXT_ROW
+#define ADD_TO_C_2(i) VECTORS_2(ADD_TO_C, i) NEXT_ROW
+#define ADD_TO_C_4(i) VECTORS_4(ADD_TO_C, i) NEXT_ROW
+#define ADD_ROW_BIAS_1(i) VECTORS_1(ADD_ROW_BIAS, i)
+#define ADD_ROW_BIAS_2(i) VECTORS_2(ADD_ROW_BIAS, i)
+#define ADD_ROW_BIAS_4(i) VECTORS_4(ADD_ROW_BIAS, i)
+#define ADD_COLUMN_BIAS_1(i) VECTORS_1(ADD_COLUMN_BIAS, i)
+#define ADD_COLUMN_BIAS_2(i) VECTORS_2(ADD_COLUMN_BIAS, i)
+#define ADD_COLUMN_BIAS_4(i) VECTORS_4(ADD_COLUMN_BIAS, i)
+#define STORE_1(i) VECTORS_1(STORE, i) NEXT_ROW
+#define STORE_2(i) VECTORS_2(STORE, i) NEXT_ROW
+#define STORE_4(i) VECTORS_4(STORE, i) NEXT_ROW
+
+#define TILE(vectors, rows)                                                                      \
+    static void tile_##vectors##_##rows(int64_t k, const float *a, int64_t a_row,                \
+                                        const int64_t *a_k, const float *b, const int64_t *b_k,  \
+                                        float *c, int64_t c_row, int flags, const float *bias) { \
+        f32v x;                                                                                  \
+        f32u *to;                                                                                \
+        const f32u *from;                                                                        \
+        VECTORS_##vectors(DECLARE_B, 0) EACH_##rows(ZERO_##vectors);                             \
+        int64_t step1 = a_row * 4, step3 = 3 * step1, step5 = 5 * step1, step7 = 7 * step1;      \
+        for (int64_t p = 0; p < k; p++) {                                                        \
+            const char *row0 = (const char *)(a + a_k[p]), *row7 = row0 + step7;                 \
+            OPAQUE(step1)                                                                        \
+            OPAQUE(step3)                                                                        \
+            OPAQUE(step5)                                                                        \
+            (void)row7;                                                                          \
+            from = (const f32u *)(b + b_k[p]);                                                   \
+            VECTORS_##vectors(LOAD_B, 0) EACH_##rows(STEP_##vectors)                             \
+        }                                                                                        \
+        if (flags & HW_ACCUMULATE) {                                                             \
+            to = (f32u *)c;                                                                      \
+            EACH_##rows(ADD_TO_C_##vectors)                                                      \
+        }                                                                                        \
+        if (flags & HW_ROW_BIAS) {                                                               \
+            EACH_##rows(ADD_ROW_BIAS_##vectors)                                                  \
+        }                                                                                        \
+        if (flags & HW_COLUMN_BIAS) {                                                            \
+            from = (const f32u *)bias;                                                           \
+            VECTORS_##vectors(LOAD_B, 0) EACH_##rows(ADD_COLUMN_BIAS_##vectors)                  \
+        }                                                                                        \
+        to = (f32u *)c;                                                                          \
+        EACH_##rows(STORE_##vectors)                                                             \
+    }
+
+/* UP_TO_n(X, v): X(v, 1) … X(v, n). */
+#define UP_TO_1(X, v) X(v, 1)
+#define UP_TO_2(X, v) UP_TO_1(X, v) X(v, 2)
+#define UP_TO_4(X, v) UP_TO_2(X, v) X(v, 3) X(v, 4)
+#define UP_TO_6(X, v) UP_TO_4(X, v) X(v, 5) X(v, 6)
+#define UP_TO_12(X, v) UP_TO_6(X, v) X(v, 7) X(v, 8) X(v, 9) X(v, 10) X(v, 11) X(v, 12)
+#define UP_TO_14(X, v) UP_TO_12(X, v) X(v, 13) X(v, 14)
+#define UP_TO_(rows, X, v) UP_TO_##rows(X, v)
+#define UP_TO(rows, X, v) UP_TO_(rows, X, v)
+
+UP_TO(ROWS_1, TILE, 1)
+UP_TO(ROWS_2, TILE, 2)
+UP_TO(ROWS_4, TILE, 4)
+
+/* ---- moves ----------------------------------------------------------------------------------- */
+
+static inline void copy_line(int64_t n, const float *from, float *to) {
+    if (n >= F32_LANES) {
+        int64_t j = 0;
+        for (; j + F32_LANES <= n; j += F32_LANES) *(f32u *)(to + j) = *(const f32u *)(from + j);
+        *(f32u *)(to + n - F32_LANES) = *(const f32u *)(from + n - F32_LANES); /* may overlap */
+    } else if (n >= 4) {
+        int64_t j = 0;
+        for (; j + 4 <= n; j += 4) *(hw_f32x4 *)(to + j) = *(const hw_f32x4 *)(from + j);
+        *(hw_f32x4 *)(to + n - 4) = *(const hw_f32x4 *)(from + n - 4);
+    } else {
+        for (int64_t j = 0; j < n; j++) to[j] = from[j];
+    }
+}
+
+/* to[j] = from[2 * j], reading nothing beyond from[2 * n - 2]. */
+static inline void copy_even(int64_t n, const float *from, float *to) {
+    int64_t j = 0;
+    for (; j + 4 < n; j += 4) {
+        hw_f32x4 low = *(const hw_f32x4 *)(from + 2 * j);
+        hw_f32x4 high = *(const hw_f32x4 *)(from + 2 * j + 4);
+        *(hw_f32x4 *)(to + j) = __builtin_shufflevector(low, high, 0, 2, 4, 6);
+    }
+    for (; j < n; j++) to[j] = from[2 * j];
+}
+
+/* Rows of from are contiguous downwards, rows of to across: squares of 4 × 4, the last ones of
+ * which overlap the ones before. */
+static void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_column,
+                      float *to, int64_t to_row) {
+    for (int64_t i = 0; i < rows; i += 4) {
+        if (i + 4 > rows) i = rows - 4;
+        for (int64_t j = 0; j < columns; j += 4) {
+            if (j + 4 > columns) j = columns - 4;
+            const float *square = from + i + j * from_column;
+            hw_transpose_f32(square, square + from_column, square + 2 * from_column,
+                             square + 3 * from_column, to + i * to_row + j, to_row);
+        }
+    }
+}
+
+static void move(int64_t rows, int64_t columns, const float *from, int64_t from_row,
+                 int64_t from_column, float *to, int64_t to_row, int64_t to_column) {
+    if (to_column != 1 && (to_row == 1 || columns < rows)) {
+        int64_t swap = rows;
+        rows = columns, columns = swap;
+        swap = from_row, from_row = from_column, from_column = swap;
+        swap = to_row, to_row = to_column, to_column = swap;
+    }
+    if (to_column == 1 && from_row == 1 && from_column != 1 && rows >= 4 && columns >= 4) {
+        transpose(rows, columns, from, from_column, to, to_row);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++, from += from_row, to += to_row) {
+        if (to_column == 1 && from_column == 1)
+            copy_line(columns, from, to);
+        else if (to_column == 1 && from_column == 2)
+            copy_even(columns, from, to);
+        else
+            for (int64_t j = 0; j < columns; j++) to[j * to_column] = from[j * from_column];
+    }
+}
+
+#define ENTRY(vectors, rows) [rows] = tile_##vectors##_##rows,
+const hw_direct_tiles HW_NAME(hw_direct_tiles) = {
+    .lanes = F32_LANES,
+    .rows = {ROWS_1, ROWS_2, ROWS_4},
+    .tile = {{UP_TO(ROWS_1, ENTRY, 1)}, {UP_TO(ROWS_2, ENTRY, 2)}, {UP_TO(ROWS_4, ENTRY, 4)}},
+    .move = move,
+};
