@@ -195,6 +195,9 @@ cdef class Hold:
 # A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
 cdef object fresh_like(object array)
 
+# The same of another shape.
+cdef object fresh(object array, tuple shape)
+
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ._cpu.runtime import all_apart
+
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FLOATS = (FLOAT32, FLOAT64)
 MAX_DIMENSIONS = 64  # NumPy's
@@ -96,7 +98,7 @@ def output(
     regular = flags.aligned and (
         flags.c_contiguous or (strided and not any(s % out.itemsize for s in out.strides))
     )
-    if regular and not any(np.may_share_memory(out, x) for x in inputs):
+    if regular and all_apart(out, inputs):
         return out, lambda: out
     fresh = np.empty(shape, dtype)
 
@@ -209,7 +211,9 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     total = 1
     for n in sizes:
         if type(n) is not int or not 0 <= n < 2**63:
-            return shape(tuple([integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes]), name)
+            return shape(
+                tuple([integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes]), name
+            )
         total *= n or 1
     if total >= 2**60:
         raise ValueError(f"{name} asks for too many elements: {sizes}")

@@ -159,14 +159,12 @@ def winograd_pays(operation: str, g: Geometry) -> bool:
     The transforms must be shared by some channels; those of the weights by some tiles; and the
     tiles must not be mostly beyond the border. The limits were measured on CPUs.
     """
+    if min(g.channels, g.outputs) < 16 * g.groups:
+        return False
     size = g.size if operation == "conv2d_backward_input" else g.output_size
     tiles = g.batch * -(-size[0] // 4) * -(-size[1] // 4)
     few = 16 if operation == "conv2d_backward_weight" else 4
-    return (
-        min(g.channels, g.outputs) >= 16 * g.groups
-        and tiles >= few
-        and g.batch * size[0] * size[1] >= 6 * tiles
-    )
+    return tiles >= few and g.batch * size[0] * size[1] >= 6 * tiles
 
 
 def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:

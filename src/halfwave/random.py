@@ -139,14 +139,14 @@ def fill(
         target, finish = _arrays.output(out, shard_shape(part), dtype)
         layout = _collapse(part, whole) if target.size else (0, (0,), (1,))
     if target.size:
-        _kernels.fill(target, distribution, parameters, seed, stream, *layout)
+        _kernels.fill(target.reshape(-1), distribution, parameters, seed, stream, *layout)
     return finish()
 
 
 def shard_slices(shard: Any, whole: tuple[int, ...]) -> tuple[range, ...]:
     """The indices that a shard takes along each dimension."""
     if shard is None:
-        shard = ()
+        return tuple([range(n) for n in whole])
     if not isinstance(shard, (tuple, list)):
         raise TypeError(f"shard must be a tuple of slices, not {type(shard).__name__}")
     if len(shard) > len(whole):
