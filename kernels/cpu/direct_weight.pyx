@@ -2,16 +2,16 @@
 
 Lanes are outputs o; the rows of a tile are neighbours along c or s, whichever has more. Elements of x
 are broadcast from where they lie, so no im2col is made; vectors of dy are read where they lie (NHWC)
-or from a transposed segment. A task has some of the rows and some of the outputs, and goes through
-all terms on its own:
+or from panels of a segment. A task has some of the rows and some of the outputs; and one super-segment
+of 16384 positions, where the sums of all of them are small (then they are added up in order at the
+end), else all, one after the other:
 
-    super-segments      16384 positions, summed apart and then added up in order
     segments            512 positions: the part of x they read is copied if it needs padding, and
-                        that of dy if it must be transposed
+                        that of dy into panels as wide as a tile
     panels, tiles       of outputs, of rows: one chain of fused multiply-adds
 """
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from halfwave._cpu.direct cimport Correlation
 from halfwave._cpu.runtime cimport (
@@ -26,6 +26,7 @@ cdef extern from "common/contraction.h" nogil:
 cdef enum:
     N, C, H, W
     SUMS = 64 * 1024        # floats of dw that a task sums, at most
+    PARTIALS = 4 * 1024 * 1024      # floats that the sums of all super-segments may take
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -43,11 +44,15 @@ cdef struct Plan:
     int64_t reach[2]
     int64_t tile_rows, line_tiles       # of a tile; tiles a line of rows
     int64_t tiles_all, tiles_a_task, row_tasks
-    int64_t outputs_a_task, output_tasks, width
+    int64_t outputs_a_task, output_tasks
+    int64_t supers              # that are tasks of their own
+    int vectors                 # of a tile, as its index
+    int64_t lanes
     # x, or its copy: strides
     int64_t channel, row, column, frame_rows, frame_columns, frame_channels
     int64_t frame_floats, packed_floats, sums_floats, worker_floats
     float *workers
+    float *partials             # [super][task][tile][row][output]
 
 
 cdef struct Tile:
@@ -99,21 +104,31 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     plan.copied = not inside or of.x.strides[W] * of.stride[1] % 1024 == 0
     plan.along_channels = of.channels >= of.taps[1]
     rows = of.channels if plan.along_channels else of.taps[1]
-    plan.tile_rows = share(rows, table.rows[1])
+    plan.vectors = 0 if of.outputs <= table.lanes else 1
+    if rows <= table.rows[2] and of.outputs % (4 * table.lanes) == 0:
+        plan.vectors = 2
+    plan.lanes = table.lanes << plan.vectors
+    plan.tile_rows = share(rows, table.rows[plan.vectors])
     plan.line_tiles = ceil_div(rows, plan.tile_rows)
     plan.tiles_all = plan.line_tiles * of.taps[0] * (
         of.taps[1] if plan.along_channels else of.channels)
-    plan.outputs_a_task = min(ceil_div(of.outputs, table.lanes) * table.lanes, 256)
+    plan.outputs_a_task = min(ceil_div(of.outputs, plan.lanes) * plan.lanes, 256)
     plan.output_tasks = ceil_div(of.outputs, plan.outputs_a_task)
-    wanted = ceil_div(2 * threads, plan.output_tasks * of.groups) if threads > 1 else 1
+    plan.supers = ceil_div(plan.k, HW_SUPER_SEGMENT)
+    if <double>plan.supers * of.groups * plan.output_tasks * plan.outputs_a_task * (
+            plan.tiles_all * plan.tile_rows) > PARTIALS:
+        plan.supers = 1
+    wanted = 1
+    if threads > 1:
+        wanted = ceil_div(2 * threads, plan.output_tasks * of.groups * plan.supers)
     plan.tiles_a_task = max(min(SUMS // (plan.outputs_a_task * plan.tile_rows),
                                 plan.tiles_all // wanted), 1)
     plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
     plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
-    plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0
-    plan.width = plan.outputs_a_task
-    plan.sums_floats = ceil_div(plan.tiles_a_task * plan.tile_rows * plan.width, 16) * 16
-    plan.packed_floats = HW_SEGMENT * plan.width if plan.packed else 0
+    plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0 or of.outputs > plan.lanes
+    plan.sums_floats = ceil_div(
+        plan.tiles_a_task * plan.tile_rows * plan.outputs_a_task, 16) * 16
+    plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
     plan.channel, plan.row, plan.column = of.x.strides[C], of.x.strides[H], of.x.strides[W]
     plan.frame_floats = 0
     if plan.copied:
@@ -144,7 +159,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
             plan.frame_floats = plan.channel * plan.frame_channels
         plan.frame_floats = ceil_div(plan.frame_floats, 16) * 16
     plan.worker_floats = (4 * HW_SEGMENT + plan.frame_floats + plan.packed_floats
-                          + 2 * plan.sums_floats)
+                          + plan.sums_floats)
 
 
 cdef void copy_row(const Plan *plan, int64_t n, int64_t i, int64_t group, int64_t channel,
@@ -199,21 +214,44 @@ cdef void prepare(const Plan *plan, int64_t begin, int64_t end, int64_t group, i
             x_k[p - begin + q] = at + (j + q) * of.stride[1] * plan.column
         at = n * of.y.strides[N] + i * of.y.strides[H] + j * of.y.strides[W]
         if plan.packed:
-            plan.tiles.move(outputs, count, dy + at, of.y.strides[C], of.y.strides[W],
-                            panel + (p - begin) * plan.width, 1, plan.width)
+            q = 0
+            while q < outputs:
+                plan.tiles.move(min(plan.lanes, outputs - q), count, dy + at + q * of.y.strides[C],
+                                of.y.strides[C], of.y.strides[W],
+                                panel + q * HW_SEGMENT + (p - begin) * plan.lanes, 1, plan.lanes)
+                q += plan.lanes
         for q in range(count):
             if plan.packed:
-                y_k[p - begin + q] = (p - begin + q) * plan.width
+                y_k[p - begin + q] = (p - begin + q) * plan.lanes
             else:
                 y_k[p - begin + q] = at + q * of.y.strides[W]
         p += count
 
 
+cdef struct Part:
+    int64_t group, output, outputs      # of dw
+    int64_t first, last                 # tiles
+
+
+cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
+    cdef Part part
+    part.first = index % plan.row_tasks * plan.tiles_a_task
+    index //= plan.row_tasks
+    part.output = index % plan.output_tasks * plan.outputs_a_task
+    part.group = index // plan.output_tasks
+    part.last = min(part.first + plan.tiles_a_task, plan.tiles_all)
+    part.outputs = min(plan.outputs_a_task, plan.of.outputs - part.output)
+    return part
+
+
 cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
+    """index is super * parts + part."""
     cdef const Plan *plan = <const Plan *>context
     cdef const Correlation *of = &plan.of
-    cdef int64_t group, output, outputs, first, last, t, panel, begin, end, channel = 0, i
-    cdef int64_t lanes = plan.tiles.lanes, channels = of.channels, size
+    cdef int64_t parts = plan.row_tasks * plan.output_tasks * of.groups
+    cdef Part part = part_of(plan, index % parts)
+    cdef int64_t t, panel, begin, end, last, channel = 0, channels = of.channels, i
+    cdef int64_t size = plan.tile_rows * plan.outputs_a_task
     cdef int vectors
     cdef Tile tile
     cdef float *memory = plan.workers + worker * plan.worker_floats
@@ -222,70 +260,94 @@ cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef float *frame = memory + 4 * HW_SEGMENT
     cdef float *packed = frame + plan.frame_floats
     cdef float *sums = packed + plan.packed_floats
-    cdef float *total = sums + plan.sums_floats
+    cdef float *total = plan.partials + index * plan.sums_floats
+    cdef float *to
     cdef const float *x
     cdef const float *dy
-    first = index % plan.row_tasks * plan.tiles_a_task
-    index //= plan.row_tasks
-    output = index % plan.output_tasks * plan.outputs_a_task
-    group = index // plan.output_tasks
-    last = min(first + plan.tiles_a_task, plan.tiles_all)
-    outputs = min(plan.outputs_a_task, of.outputs - output)
-    x = <const float *>of.x.data + group * of.channels * of.x.strides[C]
+    x = <const float *>of.x.data + part.group * of.channels * of.x.strides[C]
     if plan.copied:
-        channel = tile_of(plan, first).c
-        tile = tile_of(plan, last - 1)
+        channel = tile_of(plan, part.first).c
+        tile = tile_of(plan, part.last - 1)
         channels = tile.c + (tile.rows if plan.along_channels else 1) - channel
         x = frame
-    dy = packed
     if not plan.packed:
-        dy = <const float *>of.y.data + (group * of.outputs + output) * of.y.strides[C]
-    elif outputs < plan.width:
+        dy = <const float *>of.y.data + (part.group * of.outputs + part.output) * of.y.strides[C]
+    elif part.outputs < plan.outputs_a_task:
         memset(packed, 0, plan.packed_floats * sizeof(float))
-    size = plan.tile_rows * plan.width
-    begin = 0
-    while begin < plan.k:
-        end = min(begin + HW_SEGMENT, plan.k)
-        prepare(plan, begin, end, group, output, outputs, channel, channels, x_k, y_k, frame, packed)
+    begin, last = 0, plan.k
+    if plan.supers > 1:
+        begin = index // parts * HW_SUPER_SEGMENT
+        last = min(begin + HW_SUPER_SEGMENT, plan.k)
+    while begin < last:
+        end = min(begin + HW_SEGMENT, last)
+        prepare(plan, begin, end, part.group, part.output, part.outputs, channel, channels, x_k, y_k,
+                frame, packed)
+        to = total if plan.supers > 1 or begin < HW_SUPER_SEGMENT else sums
         panel = 0
-        while panel < outputs:
-            vectors = 1 if outputs - panel > lanes else 0
-            for t in range(first, last):
+        while panel < part.outputs:
+            if plan.packed:
+                dy = packed + panel * HW_SEGMENT
+            vectors = plan.vectors
+            if vectors == 1 and part.outputs - panel <= plan.tiles.lanes:
+                vectors = 0
+            for t in range(part.first, part.last):
                 tile = tile_of(plan, t)
                 plan.tiles.tile[vectors][tile.rows](
                     end - begin,
                     x + (tile.c - channel) * plan.channel + tile.r * of.step[0] * plan.row
                     + tile.s * of.step[1] * plan.column,
                     plan.channel if plan.along_channels else of.step[1] * plan.column, x_k,
-                    dy + panel, y_k, sums + (t - first) * size + panel, plan.width,
+                    dy, y_k, to + (t - part.first) * size + panel, plan.outputs_a_task,
                     0 if begin % HW_SUPER_SEGMENT == 0 else HW_ACCUMULATE, NULL)
-            panel += lanes << vectors
-        if end == plan.k or end % HW_SUPER_SEGMENT == 0:
-            if end <= HW_SUPER_SEGMENT:
-                memcpy(total, sums, plan.sums_floats * sizeof(float))
-            else:
-                for i in range(plan.sums_floats):
-                    total[i] += sums[i]
+            panel += plan.lanes
+        if to == sums and (end == last or end % HW_SUPER_SEGMENT == 0):
+            for i in range(plan.sums_floats):
+                total[i] += sums[i]
         begin = end
-    for t in range(first, last):
-        tile = tile_of(plan, t)
-        plan.tiles.move(
-            tile.rows, outputs, total + (t - first) * size, plan.width, 1,
-            <float *>of.w + group * of.w_group + output * of.w_strides[0] + tile.c * of.w_strides[1]
-            + tile.r * of.w_strides[2] + tile.s * of.w_strides[3],
-            of.w_strides[1] if plan.along_channels else of.w_strides[3], of.w_strides[0])
+
+
+cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
+    """One tile: its super-segments added up in order, and put where dw has them."""
+    cdef const Plan *plan = <const Plan *>context
+    cdef const Correlation *of = &plan.of
+    cdef int64_t parts = plan.row_tasks * plan.output_tasks * of.groups, super, i, t
+    cdef int64_t size = plan.tile_rows * plan.outputs_a_task
+    cdef Part part = part_of(plan, index // plan.tiles_a_task)
+    cdef Tile tile
+    cdef float *total
+    cdef const float *partial
+    t = part.first + index % plan.tiles_a_task
+    if t >= part.last:
+        return
+    tile = tile_of(plan, t)
+    total = (plan.partials + index // plan.tiles_a_task * plan.sums_floats
+             + (t - part.first) * size)
+    for super in range(1, plan.supers):
+        partial = total + super * parts * plan.sums_floats
+        for i in range(tile.rows * plan.outputs_a_task):
+            total[i] += partial[i]
+    plan.tiles.move(
+        tile.rows, part.outputs, total, plan.outputs_a_task, 1,
+        <float *>of.w + part.group * of.w_group + part.output * of.w_strides[0]
+        + tile.c * of.w_strides[1] + tile.r * of.w_strides[2] + tile.s * of.w_strides[3],
+        of.w_strides[1] if plan.along_channels else of.w_strides[3], of.w_strides[0])
 
 
 cdef int correlate_weight(const Correlation *given) except -1 nogil:
     cdef Plan plan
     cdef int threads
+    cdef int64_t parts
     cdef double products = <double>given.y.size * given.channels * given.taps[0] * given.taps[1]
     tiles()
     threads = worthwhile_threads(products / 32)
     make_plan(&plan, given, threads)
-    plan.workers = <float *>workspace_take(4 * threads * plan.worker_floats)
+    parts = plan.row_tasks * plan.output_tasks * given.groups
+    plan.workers = <float *>workspace_take(
+        4 * (threads * plan.worker_floats + plan.supers * parts * plan.sums_floats))
+    plan.partials = plan.workers + threads * plan.worker_floats
     try:
-        return parallel_for(weight_task, &plan, plan.row_tasks * plan.output_tasks * given.groups,
-                            threads)
+        parallel_for(weight_task, &plan, plan.supers * parts, threads)
+        return parallel_for(fold_task, &plan, parts * plan.tiles_a_task, min(
+            threads, worthwhile_threads(<double>plan.supers * parts * plan.sums_floats)))
     finally:
         workspace_give(plan.workers)
