@@ -192,6 +192,7 @@ def run(arguments: argparse.Namespace, cases: dict[str, list[str]], show) -> dic
                 suites[suite_name][name] = {
                     "kind": suite.kind(case), "unit": suite.UNIT, "work": suite.work(case),
                     "reference": getattr(suite, "REFERENCE", None),
+                    "bounds": suite.bounds(case) if hasattr(suite, "bounds") else {},
                     "seconds": {n: [float(f"{t:.4g}") for t in ts] for n, ts in times.items()},
                 }  # fmt: skip
                 done += 1
@@ -304,6 +305,7 @@ def main() -> int:
 def print_results(results: dict, console: Console) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     console.print(f"{versions}; {results['threads']} threads, {results['isa']}")
+    console.print(report.ceilings(results))
     if results["missing"]:
         console.print(f"not installed: {', '.join(results['missing'])}")
     if results["left_out"]:

@@ -49,19 +49,37 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, statistics.median(values), high
 
 
-def ceiling(seconds: dict[str, list[float]], suffix: str) -> tuple[str, list[float]] | None:
-    """The resource that takes longest, each at its fastest way, and its seconds turn by turn."""
-    resources: dict[str, list[tuple[float, list[float]]]] = {}
+def fastest_ways(seconds: dict[str, list[float]], one_thread: bool) -> dict[str, list[float]]:
+    """The seconds of each resource, turn by turn, at the way that takes least."""
+    found: dict[str, list[float]] = {}
     for name, times in seconds.items():
-        if not name.startswith("ceiling ") or name.endswith(" 1 thread") != (suffix != ""):
-            continue
-        resource = name.split()[1]
-        resources.setdefault(resource, []).append((statistics.median(times), times))
-    if not resources:
-        return None
-    best = {resource: min(ways) for resource, ways in resources.items()}
-    binding = max(best, key=lambda resource: best[resource][0])
-    return binding, best[binding][1]
+        if name.startswith("ceiling ") and name.endswith(" 1 thread") == one_thread:
+            resource = name.split()[1]
+            found[resource] = min(found.get(resource, times), times, key=statistics.median)
+    return found
+
+
+def ceiling(seconds: dict[str, list[float]], one_thread: bool) -> tuple[str, list[float]] | None:
+    """The resource that takes longest, and its seconds."""
+    found = fastest_ways(seconds, one_thread)
+    binding = max(found, key=lambda resource: statistics.median(found[resource]), default=None)
+    return (binding, found[binding]) if binding else None
+
+
+def ceilings(results: dict) -> str:
+    """What was measured of each: from the lowest case to the highest, so that a busy machine shows."""
+    speeds: dict[str, list[float]] = {}
+    for cases in results["suites"].values():
+        for case in cases.values():
+            for resource, times in fastest_ways(case["seconds"], False).items():
+                speed = case["bounds"][resource] / statistics.median(times) / 1e9
+                speeds.setdefault(resource, []).append(speed)
+    said = [
+        f"{resource} {number(min(found))} to {number(max(found))} "
+        + ("GFLOP/s" if resource == "fma" else "GB/s")
+        for resource, found in speeds.items()
+    ]
+    return f"Ceilings, case by case: {', '.join(said)}." if said else ""
 
 
 def rows(results: dict) -> list[Row]:
@@ -83,12 +101,12 @@ def rows(results: dict) -> list[Row]:
                     row.peer_speed = shown(case, statistics.median(seconds[against]))
                     each = [b / a for a, b in zip(times, seconds[against], strict=False)]
                     row.low, row.ratio, row.high = quartiles(each)
-                if bound := ceiling(seconds, ""):
+                if bound := ceiling(seconds, False):
                     row.ceiling = bound[0]
                     row.share = statistics.median(
                         [c / a for a, c in zip(times, bound[1], strict=False)]
                     )
-                    if one := ceiling(seconds, " 1 thread"):
+                    if one := ceiling(seconds, True):
                         row.share = row.ratio / (
                             statistics.median(one[1]) / statistics.median(bound[1])
                         )
@@ -148,7 +166,8 @@ def markdown(results: dict) -> str:
     left_out = f" (not {', '.join(results['left_out'])}: no switch)" if results["left_out"] else ""
     lines += [
         f"{results['threads']} threads of {machine['cpu']} ({machine['cpus']} CPUs, "
-        f"{results['isa']}{held}{left_out}), {results['date']}, float32. Peers: {libraries}.",
+        f"{results['isa']}{held}{left_out}), {results['date']}, float32. Peers: {libraries}. "
+        f"{ceilings(results)}".rstrip(),
         "",
         "| work | cases | over the best peer: middle (lowest to highest) | spread | best peers "
         "| of the ceiling |",

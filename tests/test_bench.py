@@ -24,6 +24,7 @@ def report(monkeypatch):
 def results(**seconds):
     """One case of 10⁹ operations."""
     case = {"kind": "a kind", "unit": "GFLOP/s", "work": 1e9, "reference": None,
+            "bounds": {"fma": 1e9, "copy": 2e9},
             "seconds": {name.replace("_", " "): times for name, times in seconds.items()}}  # fmt: skip
     return {"machine": {"cpu": "a CPU", "cpus": 2}, "isa": "avx2", "threads": 2, "date": "a day",
             "versions": {"halfwave": "1", "Other": "2"}, "missing": [], "left_out": [], "notes": [],
@@ -68,6 +69,7 @@ def test_the_slowest_resource_binds_at_its_fastest_way(report):
     assert (row.ceiling, row.share) == ("copy", 0.8)
     assert row.peer is None
     assert math.isnan(row.ratio)
+    assert "fma 10 to 10 GFLOP/s, copy 2.5 to 2.5 GB/s" in report.ceilings(found)
 
 
 def test_a_loss_is_shown(report):

@@ -1,4 +1,4 @@
-"""conv2d and its backward passes."""
+"""conv2d and its backward passes, direct; by Winograd's algorithm: test_winograd.py."""
 
 import itertools
 import random
@@ -50,6 +50,7 @@ def options_of(case, layout="NCHW"):
         "dilation": case["dilation"],
         "groups": case["groups"],
         "layout": layout,
+        "algorithm": "direct",
     }
 
 
@@ -155,7 +156,7 @@ def test_integers_are_exact_at_real_sizes(shape, kernel, stride, rng):
         dx[:, :, rows, columns] += np.einsum("noij,oc->ncij", dy, w[:, :, r, s])
     dx = dx[:, :, pad : pad + shape[2], pad : pad + shape[3]]
     for layout in ("NCHW", "NHWC"):
-        options = {"stride": stride, "padding": pad, "layout": layout}
+        options = {"stride": stride, "padding": pad, "layout": layout, "algorithm": "direct"}
         x32, dy32 = (in_layout(v, layout).astype(np.float32) for v in (x, dy))
         w32 = w.astype(np.float32)
 

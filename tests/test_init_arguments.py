@@ -101,6 +101,10 @@ BAD = {
         *SCALING,
         ("scale", {"scale": 0.0}, ValueError),
         ("scale", {"scale": -2.0}, ValueError),
+        *[
+            ("scale", {"scale": 1e308, "distribution": name}, ValueError)
+            for name in hw.init.DISTRIBUTIONS
+        ],
         ("distribution", {"distribution": "gaussian"}, ValueError),
         ("distribution", {"distribution": None}, TypeError),
     ],

@@ -1,5 +1,7 @@
 """Max pooling and pyramid pooling against their oracles, to the bit."""
 
+import time
+
 import numpy as np
 import pytest
 import reference
@@ -154,6 +156,25 @@ def test_bad_max_pool2d(change, name):
 def test_bad_max_pool2d_backward(change, name):
     names = [name, "size", "dilation"] if name in ("padding", "dilation") else [name]
     refuses(hw.max_pool2d_backward, {"dy": Y, "x": X, "size": 2, "out": X}, change, names)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [({"dilation": 6}, "dilation"), ({"dilation": (6, 1)}, "dilation"), ({"size": 7}, "size")],
+)
+def test_the_parameter_that_makes_windows_too_large_is_named(change, name):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        hw.max_pool2d(X, **{"size": 2, **change})
+
+
+def test_a_window_of_2_to_the_31_columns_costs_what_it_has_in_x():
+    x = np.array([[[[1, 3, 2, 0]]]], "f4")
+    before = time.monotonic()
+    for left, right, expected in [(2**31 - 2, 0, [1, 3, 3, 3]), (0, 2**31 - 2, [3, 3, 2, 0])]:
+        padding = ((0, 0), (left, right))
+        y = hw.max_pool2d(x, (1, 2**31 - 1), stride=1, padding=padding)
+        same_bits(y[0, 0, 0], np.array(expected, "f4"))
+    assert time.monotonic() - before < 1
 
 
 LEVELS = table("levels", [0, 2, None, "62", (), (0,), (2, -1), (1.5,), (True,), (2**20,), ("2",)])

@@ -8,8 +8,9 @@
 
 Elementwise functions cut the array into runs of consecutive elements, a task each. PReLU's backward
 pass follows the chunks of the sum that gives dalpha (reduction.pyx), and reads dy and x and writes dx
-once on the way. Each `def` here returns False, having touched nothing, where an array is not a plain
-one (native float, aligned, C order, no partial overlap); _elementwise.py then makes it so.
+once on the way. Each `def` here returns what it wrote, `out` or fresh arrays; or None, having touched
+nothing, where an array is not a plain one (native float, aligned, C order, no partial overlap) or
+arguments do not fit: _elementwise.py then makes it so, or raises.
 """
 from libc.stdint cimport int64_t
 
@@ -19,6 +20,7 @@ from halfwave._cpu.runtime cimport (
     HW_SIGMOID,
     HW_TANH,
     Plain,
+    fresh_like,
     hw_activation_tiles,
     hw_chunk_source,
     hw_map1_tile,
@@ -67,16 +69,17 @@ cdef void prelu_task(void *context, int64_t task, int worker) noexcept nogil:
 
 
 def map1(int function, x, out):
-    """out = f(x), elementwise: RELU, SIGMOID or TANH. False: not plain, nothing done."""
+    """out = f(x), elementwise: RELU, SIGMOID or TANH."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
     job.a = plain.add(x, False, False)
     if job.a == NULL:
-        return False
+        return None
+    out = fresh_like(x) if out is None else out
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 1):
-        return False
+        return None
     job.map1 = table.forward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
@@ -84,25 +87,24 @@ def map1(int function, x, out):
     with nogil:
         parallel_for(map1_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * (0.1 if function == HW_RELU else 1.0)))
-    return True
+    return out
 
 
-def map2(int function, a, b, out):
-    """out = the gradient by x, of dy and x (RELU) or of dy and y (SIGMOID, TANH), elementwise.
-
-    False: not plain, nothing done."""
+def map2(int function, dy, x, out):
+    """out = the gradient by x, elementwise; x stands for y with SIGMOID and TANH."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
-    job.a = plain.add(a, False, False)
+    job.a = plain.add(dy, False, False)
     if job.a == NULL:
-        return False
-    job.b = plain.add(b, False, True)
+        return None
+    job.b = plain.add(x, False, True)
     if job.b == NULL:
-        return False
+        return None
+    out = fresh_like(x) if out is None else out
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
-        return False
+        return None
     job.map2 = table.backward[function][plain.wide]
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
@@ -110,47 +112,54 @@ def map2(int function, a, b, out):
     with nogil:
         parallel_for(map2_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.15))
-    return True
+    return out
 
 
 cdef bint see_channels(const Py_buffer *x, const Py_buffer *alpha, object axis,
                        int64_t *shape) except -1:
     """Sees x as (outer, channels, inner). False: axis and alpha do not fit x."""
     cdef int64_t slopes = alpha.len // alpha.itemsize
-    cdef int along, i
+    cdef int64_t along
+    cdef int i
     shape[0] = shape[1] = shape[2] = 1
     if type(axis) is not int:
         return False
     if slopes == 1:
         shape[2] = x.len // x.itemsize
         return True
-    if alpha.ndim != 1 or not -x.ndim <= axis < x.ndim:
+    try:
+        along = axis
+    except OverflowError:
         return False
-    along = axis if axis >= 0 else axis + x.ndim
+    if alpha.ndim != 1 or not -x.ndim <= along < x.ndim:
+        return False
+    if along < 0:
+        along += x.ndim
     for i in range(x.ndim):
         shape[0 if i < along else 1 if i == along else 2] *= x.shape[i]
     return shape[1] == slopes
 
 
 def prelu(x, alpha, axis, out):
-    """out = prelu(x). False: not plain or not fitting, nothing done."""
+    """out = prelu(x)."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef const hw_activation_tiles *table = tiles().activation
     cdef Job job
     cdef int64_t shape[3]
     job.a = plain.add(x, False, False)
     if job.a == NULL:
-        return False
+        return None
     job.alpha = plain.add(alpha, False, False)
     if job.alpha == NULL:
-        return False
+        return None
+    out = fresh_like(x) if out is None else out
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
-        return False
+        return None
     if plain.size > 0 and job.alpha == job.y:
-        return False
+        return None
     if not see_channels(&plain.buffers[0], &plain.buffers[1], axis, shape):
-        return False
+        return None
     job.prelu = table.prelu[plain.wide]
     job.size = plain.size
     job.channels = shape[1]
@@ -159,36 +168,37 @@ def prelu(x, alpha, axis, out):
     with nogil:
         parallel_for(prelu_task, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.1))
-    return True
+    return out
 
 
-def prelu_backward(dy, x, alpha, axis, dx, dalpha):
-    """dx and dalpha. False: not plain or not fitting, nothing done."""
+def prelu_backward(dy, x, alpha, axis, dx):
+    """dx and dalpha."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef hw_chunk_source source
     cdef int64_t shape[3]
     source.dy = plain.add(dy, False, False)
     if source.dy == NULL:
-        return False
+        return None
     source.x = plain.add(x, False, True)
     if source.x == NULL:
-        return False
+        return None
+    dx = fresh_like(x) if dx is None else dx
     source.dx = plain.add(dx, True, True)
     if source.dx == NULL or plain.overlap(0, 2) or plain.overlap(1, 2):
-        return False
+        return None
     source.alpha = plain.add(alpha, False, False)
     if source.alpha == NULL or plain.overlap(2, 3):
-        return False
+        return None
     if plain.size > 0 and source.alpha == source.dx:
-        return False
+        return None
     if not see_channels(&plain.buffers[1], &plain.buffers[3], axis, shape):
-        return False
-    cdef Plain slopes = Plain.__new__(Plain)
-    cdef char *sums = slopes.add(dalpha, True, False)
+        return None
+    dalpha = fresh_like(alpha)
+    cdef char *sums = plain.add(dalpha, True, False)
     if sums == NULL:
-        return False
+        return None
     source.past = (past_caches(plain.size * (8 if plain.wide else 4)) and source.dx != source.dy
                    and source.dx != source.x)
     reduce_channels(tiles().activation.prelu_backward[plain.wide], &source, plain.wide, shape[0],
                     shape[1], shape[2], sums)
-    return True
+    return dx, dalpha

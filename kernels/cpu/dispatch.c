@@ -3,6 +3,7 @@
 
 #define DECLARE(set)                                              \
     extern const hw_contraction_tiles hw_contraction_tiles_##set; \
+    extern const hw_winograd_tiles hw_winograd_tiles_##set;       \
     extern const hw_direct_tiles hw_direct_tiles_##set;           \
     extern const hw_depthwise_tiles hw_depthwise_tiles_##set;     \
     extern const hw_random_tiles hw_random_tiles_##set;           \
@@ -17,6 +18,7 @@
 #define TABLE(set)                               \
     {.name = #set,                               \
      .contraction = &hw_contraction_tiles_##set, \
+     .winograd = &hw_winograd_tiles_##set,       \
      .direct = &hw_direct_tiles_##set,           \
      .depthwise = &hw_depthwise_tiles_##set,     \
      .random = &hw_random_tiles_##set,           \

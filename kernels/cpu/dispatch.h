@@ -5,8 +5,8 @@
 #include "tiles/activation.h"
 #include "tiles/ceilings.h"
 #include "tiles/contraction.h"
-#include "tiles/direct.h"
 #include "tiles/depthwise.h"
+#include "tiles/direct.h"
 #include "tiles/dropout.h"
 #include "tiles/householder.h"
 #include "tiles/loss.h"
@@ -14,10 +14,12 @@
 #include "tiles/pooling.h"
 #include "tiles/random.h"
 #include "tiles/reduction.h"
+#include "tiles/winograd.h"
 
 typedef struct {
     const char *name; /* baseline, avx2, avx512, neon */
     const hw_contraction_tiles *contraction;
+    const hw_winograd_tiles *winograd;
     const hw_direct_tiles *direct;
     const hw_depthwise_tiles *depthwise;
     const hw_random_tiles *random;

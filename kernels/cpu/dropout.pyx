@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from halfwave._cpu.runtime cimport (
     Plain,
+    fresh_like,
     hw_tiles,
     parallel_for,
     tiles,
@@ -46,15 +47,16 @@ cdef void apply(void *context, int64_t task, int worker) noexcept nogil:
 
 
 def dropout(uint64_t seed, uint64_t stream, uint32_t threshold, double scale, x, out):
-    """out = x with its mask. False: not plain, nothing done."""
+    """out, or a fresh array, = x with its mask. None: not plain, nothing done."""
     cdef Plain plain = Plain.__new__(Plain)
     cdef Job job
     job.x = plain.add(x, False, False)
     if job.x == NULL:
-        return False
+        return None
+    out = fresh_like(x) if out is None else out
     job.y = plain.add(out, True, True)
     if job.y == NULL or plain.overlap(0, 1):
-        return False
+        return None
     job.tiles = tiles()
     job.seed = seed
     job.stream = stream
@@ -66,4 +68,4 @@ def dropout(uint64_t seed, uint64_t stream, uint32_t threshold, double scale, x,
     with nogil:
         parallel_for(apply, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.5))
-    return True
+    return out

@@ -61,6 +61,20 @@ cdef extern from "dispatch.h" nogil:
         void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
+    ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
+                                  int64_t from_row, int64_t from_column, void *to, int64_t to_tile,
+                                  int64_t to_row, int64_t to_column) noexcept nogil
+    ctypedef struct hw_winograd_tiles:
+        int lanes[2]
+        hw_transform input[2]
+        hw_transform weight[2]
+        hw_transform output[2]
+        hw_transform gradient[2]
+        hw_transform weight_gradient[2]
+        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
+                          int64_t channel, void *to) noexcept nogil
+        void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
+                           void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
         void (*blocks)(uint64_t seed, uint64_t stream, uint64_t first, int64_t count,
                        uint32_t *out) noexcept nogil
@@ -81,7 +95,7 @@ cdef extern from "dispatch.h" nogil:
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
     ctypedef void (*hw_map1_tile)(int64_t n, const void *x, void *y, int past) noexcept nogil
     ctypedef void (*hw_map2_tile)(int64_t n, const void *a, const void *b, void *y,
-                                 int past) noexcept nogil
+                                   int past) noexcept nogil
     ctypedef void (*hw_prelu_tile)(int64_t begin, int64_t end, int64_t channels, int64_t inner,
                                    const void *alpha, const void *x, void *y,
                                    int past) noexcept nogil
@@ -121,6 +135,7 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct hw_tiles:
         const char *name
         const hw_contraction_tiles *contraction
+        const hw_winograd_tiles *winograd
         const hw_direct_tiles *direct
         const hw_depthwise_tiles *depthwise
         const hw_reduction_tiles *reduction
@@ -166,12 +181,15 @@ cdef class Hold:
     cdef list buffers
     cdef int view(self, object array, View *view, bint writable) except -1
 
+# A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
+cdef object fresh_like(object array)
+
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
 
     The way in for arrays that need nothing done to them: no check in Python, no copy.
     """
-    cdef Py_buffer buffers[4]
+    cdef Py_buffer buffers[5]
     cdef int count
     cdef int wide       # 0 for float32, 1 for float64
     cdef int64_t size   # of the first

@@ -192,6 +192,11 @@ cdef class Hold:
 
 
 cdef object ndarray = numpy.ndarray
+cdef object empty_like = numpy.empty_like
+
+
+cdef object fresh_like(object array):
+    return empty_like(array) if type(array) is ndarray else None
 
 
 cdef class Plain:

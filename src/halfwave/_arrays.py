@@ -6,13 +6,15 @@ ValueError that says which parameter it was, what was given and what is allowed.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOATS = (FLOAT32, FLOAT64)
 MAX_DIMENSIONS = 64  # NumPy's
 
 
@@ -32,13 +34,15 @@ def array(
         x = from_dlpack(x, name)
     elif type(x) is not np.ndarray:
         x = np.asarray(x)
-    if x.dtype not in FLOATS:
+    kind = x.dtype
+    if kind is not FLOAT32 and kind is not FLOAT64 and kind not in FLOATS:
         raise TypeError(f"{name} must be float32 or float64 in native byte order, not {x.dtype!r}")
-    if dtype is not None and x.dtype != dtype:
+    if dtype is not None and kind is not dtype and kind != dtype:
         raise TypeError(f"{name} must be {dtype} as {like}, not {x.dtype}")
     if ndim is not None and x.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, not {x.ndim} (shape {x.shape})")
-    if not x.flags.aligned or any(s % x.itemsize for s in x.strides):
+    flags = x.flags
+    if not flags.aligned or (not flags.c_contiguous and any(s % x.itemsize for s in x.strides)):
         x = x.copy()
     return x
 
@@ -80,18 +84,17 @@ def output(
         return fresh, lambda: fresh
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(out).__name__}")
-    if out.dtype != dtype:
+    if out.dtype is not dtype and out.dtype != dtype:
         raise TypeError(f"{name} must be {dtype} in native byte order, not {out.dtype!r}")
     if out.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)}, not {out.shape}")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if _overlaps_itself(out):
+    if not flags.c_contiguous and _overlaps_itself(out):
         raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
-    regular = (
-        (out.flags.aligned and not any(s % out.itemsize for s in out.strides))
-        if strided
-        else (out.flags.c_contiguous and out.flags.aligned)
+    regular = flags.aligned and (
+        flags.c_contiguous or (strided and not any(s % out.itemsize for s in out.strides))
     )
     if regular and not any(np.may_share_memory(out, x) for x in inputs):
         return out, lambda: out
@@ -131,12 +134,15 @@ def integer(
     value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:
     """`value` as an int; bools and floats are refused."""
-    if isinstance(value, (bool, np.bool_)):
+    if type(value) is int:
+        number = value
+    elif isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    else:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, not {shown(number)}")
     if maximum is not None and number > maximum:
@@ -154,7 +160,7 @@ def shown(value: Any) -> str:
 
 def number(value: Any, name: str) -> float:
     """`value` as a finite Python float; bools and strings are refused."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
+    if type(value) is not float and isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     try:
         result = float(value)
@@ -162,7 +168,7 @@ def number(value: Any, name: str) -> float:
         raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
     except OverflowError:
         raise ValueError(f"{name} must be finite as a float, not {shown(value)}") from None
-    if not np.isfinite(result):
+    if not math.isfinite(result):
         raise ValueError(f"{name} must be finite, not {result}")
     return result
 
@@ -190,6 +196,8 @@ def is_sequence(value: Any) -> bool:
     """Whether `value` holds things in order and has a length: no iterator, which may have no end."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
+    if isinstance(value, (tuple, list, int)):  # what needs no asking of an abstract class
+        return not isinstance(value, int)
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
@@ -198,10 +206,10 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     sizes = tuple(value) if is_sequence(value) else (value,)
     if len(sizes) > MAX_DIMENSIONS:
         raise ValueError(f"{name} must have at most {MAX_DIMENSIONS} dimensions, not {len(sizes)}")
-    sizes = tuple(integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes)
+    sizes = tuple([integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes])
     total = 1
     for n in sizes:
-        total *= max(n, 1)
+        total *= n or 1
     if total >= 2**60:
         raise ValueError(f"{name} asks for too many elements: {sizes}")
     return sizes
@@ -215,10 +223,10 @@ def pair(value: Any, name: str, *, minimum: int = 1) -> tuple[int, int]:
         vertical, horizontal = value
     else:
         vertical = horizontal = value
-    return (
-        integer(vertical, name, minimum=minimum, maximum=2**31 - 1),
-        integer(horizontal, name, minimum=minimum, maximum=2**31 - 1),
-    )
+    first = integer(vertical, name, minimum=minimum, maximum=2**31 - 1)
+    if vertical is horizontal:
+        return first, first
+    return first, integer(horizontal, name, minimum=minimum, maximum=2**31 - 1)
 
 
 def padding(

@@ -1,4 +1,7 @@
-"""Runs an elementwise kernel: at once where the arrays are plain, else on plain copies of them."""
+"""Checks the arrays of an elementwise function, and runs its kernel on plain copies of them.
+
+The way for what a kernel, asked first, refuses with None: bad arguments, and arrays that are not plain.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,11 @@ def elsewhere(inputs: list[np.ndarray], out: Any) -> list[np.ndarray]:
     return [x for x in inputs if not (_arrays.same_memory(x, out) and x.flags.c_contiguous)]
 
 
-def run(kernel: Callable[..., bool], inputs: dict[str, Any], out: Any) -> np.ndarray:
+def run(kernel: Callable[..., Any], inputs: dict[str, Any], out: Any) -> np.ndarray:
     """kernel(*inputs, result) over checked inputs of one shape; returns `out`, or a fresh array."""
-    given = list(inputs.values())
-    if out is None and type(given[-1]) is np.ndarray:
-        fresh = np.empty(given[-1].shape, given[-1].dtype)
-        if kernel(*given, fresh):
-            return fresh
     arrays = alike(inputs)
     shape, dtype = arrays[-1].shape, arrays[-1].dtype
     result, finish = _arrays.output(out, shape, dtype, elsewhere(arrays, out))
-    if not kernel(*(_arrays.contiguous(x) for x in arrays), result):
+    if kernel(*(_arrays.contiguous(x) for x in arrays), result) is None:
         raise AssertionError("the kernel refused plain arrays")
     return finish()

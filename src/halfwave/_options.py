@@ -12,6 +12,7 @@ from . import _arrays
 
 Shape = int | Sequence[int]
 
+LARGEST = {2: 65504.0, 4: float(np.finfo(np.float32).max), 8: float(np.finfo(np.float64).max)}
 DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -42,6 +43,8 @@ def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
         raise ValueError(
             f"device must be 'cpu', not {device!r}: this build computes on the CPU only"
         )
+    if type(dtype) is str and dtype == "float32":  # the default
+        return DTYPES[1], DTYPES[1]
     try:
         kind = np.dtype(object if dtype is None else dtype)  # to NumPy None means float64
     except (SyntaxError, TypeError, ValueError):
@@ -56,7 +59,7 @@ def real(value: Any, dtype: np.dtype, name: str, *, infinite: bool = False) -> f
     if infinite and isinstance(value, (float, np.floating)) and math.isinf(value):
         return float(value)
     number = _arrays.number(value, name)
-    largest = float(np.finfo(dtype).max)
+    largest = LARGEST[dtype.itemsize]
     if abs(number) > largest:
         raise ValueError(f"{name} must be at most {largest} in size in {dtype}, not {number}")
     return float(dtype.type(number))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _arrays
 
 SEGMENT = 512  # kernels/common/contraction.h and CONTRACT.md section 3 hold the same
 SUPER_SEGMENT = 16384
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")
 LAYOUTS = ("NCHW", "NHWC")
 
 
@@ -25,9 +25,11 @@ class Plan:
         The operation's public name.
     algorithm : str
         ``"direct"``: every output is one contraction, as CONTRACT.md section 3 orders it.
+        ``"winograd"``: F(4×4, 3×3), section 4.
     slices, rows, columns, contracted : int
-        Independent products (a batch, the groups), outputs of each, and terms of each output.
-        For ``conv2d_backward_input`` with a stride, the largest of its contractions.
+        Independent products (a batch, the groups, Winograd's 36 frequencies), outputs of each, and
+        terms of each output. For ``conv2d_backward_input`` with a stride, the largest of its
+        contractions.
     segments, super_segments : int
         How many chains of fused multiply-adds fold into an output, and in how many groups.
     """
@@ -48,8 +50,7 @@ class Plan:
         return -(-self.contracted // SUPER_SEGMENT)
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """The sizes of a convolution, checked; vertical before horizontal."""
 
     batch: int
@@ -133,10 +134,37 @@ def geometry(
     return result
 
 
-def algorithm(value: Any) -> str:
-    """The algorithm that serves, for the caller's choice."""
+def algorithm(value: Any, operation: str, g: Geometry) -> str:
+    """The algorithm that serves a pass of a convolution, for the caller's choice."""
     _arrays.choice(value, "algorithm", ALGORITHMS)
-    return "direct"
+    if value == "direct":
+        return value
+    most = max(g.channels, g.outputs) // g.groups
+    possible = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and most <= SUPER_SEGMENT
+    if value == "winograd":
+        if not possible:
+            raise ValueError(
+                "algorithm 'winograd' needs a kernel of 3 × 3, stride 1, dilation 1 and at most "
+                f"{SUPER_SEGMENT} channels a group, not {g.kernel}, {g.stride}, {g.dilation} and {most}"
+            )
+        return value
+    return "winograd" if possible and winograd_pays(operation, g) else "direct"
+
+
+def winograd_pays(operation: str, g: Geometry) -> bool:
+    """Whether Winograd's convolution is the faster one, by the shape alone.
+
+    The transforms must be shared by some channels; those of the weights by some tiles; and the
+    tiles must not be mostly beyond the border. The limits were measured on CPUs.
+    """
+    size = g.size if operation == "conv2d_backward_input" else g.output_size
+    tiles = g.batch * -(-size[0] // 4) * -(-size[1] // 4)
+    few = 16 if operation == "conv2d_backward_weight" else 4
+    return (
+        min(g.channels, g.outputs) >= 16 * g.groups
+        and tiles >= few
+        and g.batch * size[0] * size[1] >= 6 * tiles
+    )
 
 
 def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
@@ -179,12 +207,22 @@ def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:
     unknown = options.keys() - {"stride", "padding", "dilation", "groups", "layout", "algorithm"}
     if unknown:
         raise TypeError(f"options has no {', '.join(sorted(unknown))}")
-    chosen = algorithm(options.pop("algorithm", "auto"))
+    asked = options.pop("algorithm", "auto")
     defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "layout": "NCHW"}
     g = geometry(first, second, **(defaults | options))
+    chosen = algorithm(asked, operation, g)
+    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
+    if chosen == "winograd":
+        size = g.size if operation == "conv2d_backward_input" else g.output_size
+        tiles = g.batch * math.prod(-(-n // 4) for n in size)
+        rows, columns, contracted = {
+            "conv2d": (outputs, tiles, inputs),
+            "conv2d_backward_input": (inputs, tiles, outputs),
+            "conv2d_backward_weight": (outputs, inputs, tiles),
+        }[operation]
+        return Plan(operation, chosen, 36 * g.groups, rows, columns, contracted)
     positions = g.batch * math.prod(g.output_size)
     taps = math.prod(g.kernel)
-    inputs, outputs = g.channels // g.groups, g.outputs // g.groups
     if operation == "conv2d":
         return Plan(operation, chosen, g.groups, outputs, positions, inputs * taps)
     if operation == "conv2d_backward_weight":

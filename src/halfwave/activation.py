@@ -40,9 +40,8 @@ def relu(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
         For another dtype, or an `out` that is read-only, of another shape or dtype, or has elements
         that share memory.
     """
-    if out is not None and _relu(x, out):
-        return out
-    return run(_relu, {"x": x}, out)
+    result = _relu(x, out)
+    return run(_relu, {"x": x}, out) if result is None else result
 
 
 def relu_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -68,9 +67,8 @@ def relu_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None = Non
     TypeError, ValueError
         As for `relu`, and where dy and x differ in shape or dtype.
     """
-    if out is not None and _relu_backward(dy, x, out):
-        return out
-    return run(_relu_backward, {"dy": dy, "x": x}, out)
+    result = _relu_backward(dy, x, out)
+    return run(_relu_backward, {"dy": dy, "x": x}, out) if result is None else result
 
 
 def prelu(
@@ -100,12 +98,13 @@ def prelu(
         For another dtype, an alpha that fits neither way, an axis that x does not have, or an `out`
         as in `relu`.
     """
-    if out is not None and _cpu.prelu(x, alpha, axis, out):
-        return out
+    y = _cpu.prelu(x, alpha, axis, out)
+    if y is not None:
+        return y
     (x,) = alike({"x": x})
     alpha, axis = _slopes(x, alpha, axis)
     result, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([x], out), alpha])
-    if not _cpu.prelu(_arrays.contiguous(x), alpha, axis, result):
+    if _cpu.prelu(_arrays.contiguous(x), alpha, axis, result) is None:
         raise AssertionError("the kernel refused plain arrays")
     return finish()
 
@@ -144,15 +143,16 @@ def prelu_backward(
     TypeError, ValueError
         As for `prelu`, and where dy and x differ in shape or dtype.
     """
+    gradients = _cpu.prelu_backward(dy, x, alpha, axis, out)
+    if gradients is not None:
+        return gradients
     dy, x = alike({"dy": dy, "x": x})
     alpha, axis = _slopes(x, alpha, axis)
     dx, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([dy, x], out), alpha])
-    dalpha = np.empty(alpha.shape, alpha.dtype)
-    if not _cpu.prelu_backward(
-        _arrays.contiguous(dy), _arrays.contiguous(x), alpha, axis, dx, dalpha
-    ):
+    gradients = _cpu.prelu_backward(_arrays.contiguous(dy), _arrays.contiguous(x), alpha, axis, dx)
+    if gradients is None:
         raise AssertionError("the kernel refused plain arrays")
-    return finish(), dalpha
+    return finish(), gradients[1]
 
 
 def sigmoid(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -175,9 +175,8 @@ def sigmoid(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     TypeError, ValueError
         As for `relu`.
     """
-    if out is not None and _sigmoid(x, out):
-        return out
-    return run(_sigmoid, {"x": x}, out)
+    result = _sigmoid(x, out)
+    return run(_sigmoid, {"x": x}, out) if result is None else result
 
 
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -201,9 +200,8 @@ def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = 
     TypeError, ValueError
         As for `relu_backward`.
     """
-    if out is not None and _sigmoid_backward(dy, y, out):
-        return out
-    return run(_sigmoid_backward, {"dy": dy, "y": y}, out)
+    result = _sigmoid_backward(dy, y, out)
+    return run(_sigmoid_backward, {"dy": dy, "y": y}, out) if result is None else result
 
 
 def tanh(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -226,9 +224,8 @@ def tanh(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     TypeError, ValueError
         As for `relu`.
     """
-    if out is not None and _tanh(x, out):
-        return out
-    return run(_tanh, {"x": x}, out)
+    result = _tanh(x, out)
+    return run(_tanh, {"x": x}, out) if result is None else result
 
 
 def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -252,9 +249,8 @@ def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = Non
     TypeError, ValueError
         As for `relu_backward`.
     """
-    if out is not None and _tanh_backward(dy, y, out):
-        return out
-    return run(_tanh_backward, {"dy": dy, "y": y}, out)
+    result = _tanh_backward(dy, y, out)
+    return run(_tanh_backward, {"dy": dy, "y": y}, out) if result is None else result
 
 
 def _slopes(x: np.ndarray, alpha: Any, axis: Any) -> tuple[np.ndarray, int]:

@@ -10,6 +10,8 @@ from . import _arrays, _plan
 from ._cpu import conv as _cpu
 from ._cpu import depthwise as _depthwise
 from ._cpu import reduction as _reduction
+from ._cpu import winograd as _winograd
+from ._cpu import winograd_weight as _winograd_weight
 
 
 def conv2d(
@@ -46,7 +48,7 @@ def conv2d(
         Divides C and O; ``groups=C`` is a depthwise convolution.
     layout : {"NCHW", "NHWC"}
         Of `x` and of the result.
-    algorithm : {"auto", "direct"}
+    algorithm : {"auto", "direct", "winograd"}
         "auto" is what `halfwave.plan` says for the shape.
     out : array, optional
         Where to write; any strides. It may overlap the inputs.
@@ -64,7 +66,6 @@ def conv2d(
     """
     x = _arrays.array(x, "x", ndim=4)
     w = _arrays.array(w, "w", ndim=4, dtype=x.dtype, like="x is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups,
         layout=layout,
@@ -75,10 +76,11 @@ def conv2d(
         if bias.shape != (g.outputs,):
             raise ValueError(f"bias must have shape ({g.outputs},), not {bias.shape}")
         inputs.append(bias)
+    chosen = _plan.algorithm(algorithm, "conv2d", g)
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
-    y = _channels_second(target, layout)
+    x, y = _channels_second(x, layout), _channels_second(target, layout)
     if y.size:
-        _run("forward", g, _channels_second(x, layout), w, bias, y)
+        _run("forward", chosen, g, x, _arrays.contiguous(w), bias, y)
     return finish()
 
 
@@ -124,16 +126,16 @@ def conv2d_backward_input(
     """
     dy = _arrays.array(dy, "dy", ndim=4)
     w = _arrays.array(w, "w", ndim=4, dtype=dy.dtype, like="dy is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         _arrays.shape(input_shape, "input_shape"), w.shape, stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, x_name="input_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
+    chosen = _plan.algorithm(algorithm, "conv2d_backward_input", g)
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
-    dx = _channels_second(target, layout)
+    dy, dx = _channels_second(dy, layout), _channels_second(target, layout)
     if dx.size:
-        _run("backward_input", g, _channels_second(dy, layout), w, dx)
+        _run("backward_input", chosen, g, dy, _arrays.contiguous(w), dx)
     return finish()
 
 
@@ -178,16 +180,16 @@ def conv2d_backward_weight(
     """
     dy = _arrays.array(dy, "dy", ndim=4)
     x = _arrays.array(x, "x", ndim=4, dtype=dy.dtype, like="dy is")
-    _plan.algorithm(algorithm)
     g = _plan.geometry(
         x.shape, _arrays.shape(weight_shape, "weight_shape"), stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, w_name="weight_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
+    chosen = _plan.algorithm(algorithm, "conv2d_backward_weight", g)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
+    dy, x = _channels_second(dy, layout), _channels_second(x, layout)
     if target.size:
-        dy, x = _channels_second(dy, layout), _channels_second(x, layout)
-        _run("backward_weight", g, dy, x, target)
+        _run("backward_weight", chosen, g, dy, x, target)
     return finish()
 
 
@@ -231,8 +233,12 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
-def _run(name: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
+def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
+    if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
+        module = _winograd_weight if name == "backward_weight" else _winograd
+        getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
+        return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
     if 1 < g.groups == g.channels and getattr(_depthwise, name)(*arrays, *numbers):
         return

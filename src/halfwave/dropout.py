@@ -49,7 +49,9 @@ def dropout(
     TypeError, ValueError
         For another dtype, a rate, seed or stream outside its range, or an `out` as in `relu`.
     """
-    return run(_kernel(rate, seed, stream), {"x": x}, out)
+    kernel = _kernel(rate, seed, stream)
+    y = kernel(x, out)
+    return run(kernel, {"x": x}, out) if y is None else y
 
 
 def dropout_backward(
@@ -80,10 +82,12 @@ def dropout_backward(
     TypeError, ValueError
         As for `dropout`.
     """
-    return run(_kernel(rate, seed, stream), {"dy": dy}, out)
+    kernel = _kernel(rate, seed, stream)
+    dx = kernel(dy, out)
+    return run(kernel, {"dy": dy}, out) if dx is None else dx
 
 
-def _kernel(rate: Any, seed: Any, stream: Any) -> partial[bool]:
+def _kernel(rate: Any, seed: Any, stream: Any) -> partial[np.ndarray | None]:
     rate = _arrays.number(rate, "rate")
     if not 0 <= rate < 1:
         raise ValueError(f"rate must lie in [0, 1), not {rate}")

@@ -194,9 +194,25 @@ CONVOLUTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...
 )  # fmt: skip
 
 
-def _convolution(which: str) -> Callable[[str], Iterator[np.ndarray]]:
+# By Winograd's algorithm, whatever "auto" prefers: 520 channels in or out, and 1250 tiles, are
+# several segments.
+WINOGRAD = tuple(
+    (x_shape, w_shape, options | {"algorithm": "winograd"})
+    for x_shape, w_shape, options in (
+        ((2, 3, 11, 13), (5, 3, 3, 3), {}),
+        ((1, 20, 14, 9), (33, 20, 3, 3), {"padding": "same"}),
+        ((2, 12, 9, 10), (8, 3, 3, 3), {"groups": 4, "padding": ((1, 0), (2, 3))}),
+        ((1, 520, 5, 6), (3, 520, 3, 3), {"padding": 1}),
+        ((1, 3, 5, 6), (520, 3, 3, 3), {"padding": 2}),
+        ((2, 2, 100, 97), (2, 2, 3, 3), {"padding": 1}),
+        ((0, 3, 5, 5), (2, 3, 3, 3), {}),
+    )
+)
+
+
+def _convolution(which: str, cases: tuple = CONVOLUTIONS) -> Callable[[str], Iterator[np.ndarray]]:
     def run(dtype: str) -> Iterator[np.ndarray]:
-        for number, (x_shape, w_shape, options) in enumerate(CONVOLUTIONS):
+        for number, (x_shape, w_shape, options) in enumerate(cases):
             make = mixed if number == 0 else numbers
             x, w = make(x_shape, dtype, "x"), numbers(w_shape, dtype, "w")
             for layout in ("NCHW", "NHWC"):
@@ -222,6 +238,9 @@ case("conv2d")(_convolution("forward"))
 case("conv2d_backward_input")(_convolution("input"))
 case("conv2d_backward_weight")(_convolution("weight"))
 case("conv2d_backward_bias")(_convolution("bias"))
+case("conv2d by Winograd")(_convolution("forward", WINOGRAD))
+case("conv2d_backward_input by Winograd")(_convolution("input", WINOGRAD))
+case("conv2d_backward_weight by Winograd")(_convolution("weight", WINOGRAD))
 
 # ---- elementwise ----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ import numpy as np
 from . import _arrays, _truncation, random
 from ._fans import fans, gain, he_scale
 from ._fixed import constant, dirac, identity, zeros
-from ._options import Common, Scaled, Shape, dtypes, real
+from ._options import LARGEST, Common, Scaled, Shape, dtypes, real
 from ._orthogonal import orthogonal
 
 __all__ = [
@@ -244,15 +244,23 @@ def variance_scaling(
     else:
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     variance = scale / (fan or 1)  # where a fan is 0 there is nothing to fill
+    deviation, limit = math.sqrt(variance), math.sqrt(3 * variance)
+    if distribution == "truncated_normal":
+        deviation /= _truncation.STD_AT_2
+    if (2 * limit if distribution == "uniform" else deviation) > LARGEST[
+        dtypes(dtype, device)[1].itemsize
+    ]:
+        raise ValueError(
+            f"scale, or the gain it is the square of, must leave weights finite in {dtype}; "
+            f"a scale of {scale} does not"
+        )
     common: Common = {"seed": seed, "stream": stream, "dtype": dtype}
     common |= {"device": device, "out": out, "shard": shard}
     if distribution == "normal":
-        return normal(shape, 0.0, math.sqrt(variance), **common)
+        return normal(shape, 0.0, deviation, **common)
     if distribution == "uniform":
-        limit = math.sqrt(3 * variance)
         return uniform(shape, -limit, limit, **common)
-    std = math.sqrt(variance) / _truncation.STD_AT_2
-    return truncated_normal(shape, 0.0, std, -2.0, 2.0, **common)
+    return truncated_normal(shape, 0.0, deviation, -2.0, 2.0, **common)
 
 
 def lecun_normal(

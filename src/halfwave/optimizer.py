@@ -45,6 +45,9 @@ def sgd_momentum(
         For another dtype, shapes that differ, w or velocity that cannot be written or share memory,
         or a number outside its range.
     """
+    numbers = (learning_rate, momentum, weight_decay)
+    if _plain_rates(*numbers) and _cpu.sgd_momentum(w, dw, velocity, *numbers):
+        return
     target = _arrays.array(w, "w")
     gradient = _arrays.array(dw, "dw", dtype=target.dtype, like="w is")
     speed = _arrays.array(velocity, "velocity", dtype=target.dtype, like="w is")
@@ -75,6 +78,16 @@ def sgd_momentum(
         raise AssertionError("the kernel refused plain arrays")
     finish_w()
     finish_velocity()
+
+
+def _plain_rates(learning_rate: Any, momentum: Any, weight_decay: Any) -> bool:
+    """Whether these are floats that are in order for either dtype."""
+    return (
+        type(learning_rate) is type(momentum) is type(weight_decay) is float
+        and 0 <= learning_rate <= 1e30
+        and 0 <= momentum <= 0.99999
+        and 0 <= weight_decay <= 1e30
+    )
 
 
 def _rate(value: Any, name: str, dtype: np.dtype) -> float:

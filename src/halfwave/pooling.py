@@ -262,8 +262,9 @@ def _number(
         )
     room = length + before + after - reach
     if room < 0:
+        name = "size" if size > length + before + after else "dilation"
         raise ValueError(
-            f"size must give windows that fit: one extends over {reach} elements, "
+            f"{name} must give windows that fit: one extends over {reach} elements, "
             f"x with its padding over {length + before + after}"
         )
     number = room // stride + 1
