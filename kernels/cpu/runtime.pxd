@@ -71,8 +71,8 @@ cdef extern from "dispatch.h" nogil:
         hw_transform output[2]
         hw_transform gradient[2]
         hw_transform weight_gradient[2]
-        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
-                          int64_t channel, void *to) noexcept nogil
+        void (*gather[2])(int64_t count, int64_t readable, int64_t channels, const void *pixels,
+                          int64_t pixel, int64_t channel, void *to) noexcept nogil
         void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
                            void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:

@@ -18,6 +18,7 @@ cdef struct Operand:
     # A group's pixels, as N × C × H × W, and how its tiles are cut: `side` pixels wide, the first one
     # `top` and `left` of the first pixel.
     View pixels
+    const char *end
     int64_t channels, side, top, left
     hw_transform transform
 
@@ -32,6 +33,8 @@ cdef struct Kernels:
     int wide                        # 1 for float64
 
 cdef Kernels kernels_of(int64_t itemsize) except *
+
+cdef const char *end_of(const View *x) noexcept nogil
 
 cdef Grid grid_of(const View *y) noexcept
 

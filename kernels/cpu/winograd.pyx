@@ -17,12 +17,16 @@ a strip of tiles at a time, with zeros beyond the border, and results are scatte
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
+from libc.stdlib cimport getenv, atoi
 
 from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, HW_MAX_TILE_ROWS, Hold, View, parallel_for, tiles, workspace_give, workspace_take,
     worthwhile_threads,
 )
+
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) nogil
 
 cdef extern from "common/contraction.h" nogil:
     int64_t HW_SEGMENT
@@ -33,7 +37,7 @@ cdef enum:
 
 # Bytes, by measurement with 1 MiB of L2 and 32 MiB of L3.
 cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # transformed weights up to here: a task does all steps
-cdef int64_t TILES_OF_A_TASK = 3 << 17          # its transformed inputs
+cdef int64_t TILES_OF_A_TASK = 1 << 17  # its transformed inputs
 cdef int64_t TILES_TO_SHARE = 12 << 20          # else: the block of them that tasks share
 cdef int64_t PRODUCTS_OF_A_TASK = 1 << 19
 
@@ -57,7 +61,17 @@ cdef int64_t stagger(int64_t elements, int64_t size) noexcept nogil:
 
 
 cdef int64_t strip_bytes(const Kernels *kernels) noexcept nogil:
-    return 6 * (4 * STRIP + 2) * kernels.lanes * kernels.size
+    # and room for a square of pixels more, since whole ones are gathered
+    return (6 * (4 * STRIP + 2) + kernels.lanes) * kernels.lanes * kernels.size
+
+
+cdef const char *end_of(const View *x) noexcept nogil:
+    """Behind the last element."""
+    cdef const char *end = x.data + x.itemsize
+    cdef int axis
+    for axis in range(4):
+        end += max((x.shape[axis] - 1) * x.strides[axis], 0) * x.itemsize
+    return end
 
 
 cdef void to_domain(const Kernels *kernels, const Operand *operand, const Grid *grid, int64_t begin,
@@ -65,36 +79,50 @@ cdef void to_domain(const Kernels *kernels, const Operand *operand, const Grid *
     """Transforms the tiles begin … end - 1; tile `first` is the domain's 0."""
     cdef const View *x = &operand.pixels
     cdef int64_t lanes = kernels.lanes, size = kernels.size, pixel = kernels.lanes * kernels.size
-    cdef int64_t tile = begin, n, i, j, run, width, column, left, right, v, row, h, channels
+    cdef int64_t tile = begin, n, i, j, run, width, column, left, right, v, row, h, top, channels
     cdef char *line
+    cdef char *target
+    cdef const char *pixels
+    cdef bint inside
     while tile < end:
         n = tile // (grid.down * grid.across)
         i = tile // grid.across % grid.down
         j = tile % grid.across
         run = min(min(grid.across - j, end - tile), STRIP)
+        top, column = 4 * i - operand.top, 4 * j - operand.left
+        # Channels side by side are vectors as they stand, but for tiles that cross the border.
+        inside = x.strides[C] == 1 and top >= 0 and top + operand.side <= x.shape[H]
+        if inside and (column < 0 or column + operand.side > x.shape[W]):
+            inside, run = False, 1
+        elif inside:
+            run = min(run, (x.shape[W] - operand.side - column) // 4 + 1)
         width = 4 * run + operand.side - 4
-        column = 4 * j - operand.left
         left = min(max(-column, 0), width)              # where x begins and ends in the strip
         right = max(min(x.shape[W] - column, width), left)
         for v in range(ceil_div(operand.channels, lanes)):
             channels = min(lanes, operand.channels - v * lanes)
+            pixels = x.data + size * (n * x.strides[N] + v * lanes * x.strides[C]
+                                      + top * x.strides[H] + (column + left) * x.strides[W])
+            target = to.data + size * ((tile - first) * to.tile + v // 2 * to.pair + v % 2 * lanes)
+            if inside and channels == lanes:
+                operand.transform(run, pixels, 4 * x.strides[W], x.strides[H], x.strides[W], target,
+                                  to.tile, 6 * to.frequency, to.frequency)
+                continue
             for row in range(operand.side):
-                h = 4 * i + row - operand.top
+                h = top + row
                 line = strip + row * width * pixel
                 if h < 0 or h >= x.shape[H] or left == right:
                     memset(line, 0, width * pixel)
-                    continue
-                memset(line, 0, left * pixel)
-                kernels.winograd.gather[kernels.wide](
-                    right - left, channels,
-                    x.data + size * (n * x.strides[N] + v * lanes * x.strides[C] + h * x.strides[H]
-                                     + (column + left) * x.strides[W]),
-                    x.strides[W], x.strides[C], line + left * pixel)
-                memset(line + right * pixel, 0, (width - right) * pixel)
-            operand.transform(
-                run, strip, 4 * lanes, width * lanes, lanes,
-                to.data + size * ((tile - first) * to.tile + v // 2 * to.pair + v % 2 * lanes),
-                to.tile, 6 * to.frequency, to.frequency)
+                else:
+                    memset(line, 0, left * pixel)
+                    kernels.winograd.gather[kernels.wide](
+                        right - left,
+                        (operand.end - pixels) // size - (channels - 1) * x.strides[C], channels,
+                        pixels, x.strides[W], x.strides[C], line + left * pixel)
+                    memset(line + right * pixel, 0, (width - right) * pixel)
+                pixels += x.strides[H] * size
+            operand.transform(run, strip, 4 * lanes, width * lanes, lanes, target, to.tile,
+                              6 * to.frequency, to.frequency)
         tile += run
 
 
@@ -103,27 +131,48 @@ cdef void from_domain(const Kernels *kernels, const Domain *products, const Grid
                       char *strip) noexcept nogil:
     """y of a pair of vectors of channels, the first being `channel`; tile `begin` is the domain's 0."""
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t tile = begin, n, i, j, run, v, row, channels
+    cdef int64_t tile = begin, n, i, j, run, v, row, rows, width, channels, last
+    cdef const char *source
+    cdef const char *biases
+    cdef char *pixels
+    cdef bint inside, whole
     while tile < end:
         n = tile // (grid.down * grid.across)
         i = tile // grid.across % grid.down
         j = tile % grid.across
         run = min(min(grid.across - j, end - tile), STRIP)
+        rows = min(4, y.shape[H] - 4 * i)
+        # Channels side by side are written as they come, but for tiles that cross the border;
+        # rows that follow each other in memory at once.
+        inside = y.strides[C] == 1 and rows == 4 and bias == NULL
+        if inside:
+            inside = 4 * j + 4 <= y.shape[W]
+            run = min(run, (y.shape[W] - 4 * j) // 4) if inside else 1
+        width = min(4 * run, y.shape[W] - 4 * j)
+        whole = width == y.shape[W] and y.strides[H] == width * y.strides[W]
         for v in range(2):
             channels = min(lanes, y.shape[C] - channel - v * lanes)
             if channels <= 0:
                 break
+            source = products.data + size * ((tile - begin) * products.tile + v * lanes)
+            biases = bias + (channel + v * lanes) * size if bias != NULL else NULL
+            pixels = y.data + size * (n * y.strides[N] + (channel + v * lanes) * y.strides[C]
+                                      + 4 * i * y.strides[H] + 4 * j * y.strides[W])
+            if inside and channels == lanes:
+                kernels.winograd.output[kernels.wide](
+                    run, source, products.tile, 6 * products.frequency, products.frequency, pixels,
+                    4 * y.strides[W], y.strides[H], y.strides[W])
+                continue
+            # From the last tile to the first: what is beyond the border is written over.
+            last = run - 1
             kernels.winograd.output[kernels.wide](
-                run, products.data + size * ((tile - begin) * products.tile + v * lanes),
-                products.tile, 6 * products.frequency, products.frequency,
-                strip, 4 * lanes, 4 * run * lanes, lanes)
-            for row in range(min(4, y.shape[H] - 4 * i)):
+                run, source + last * products.tile * size, -products.tile, 6 * products.frequency,
+                products.frequency, strip + last * 4 * lanes * size, -4 * lanes, width * lanes,
+                lanes)
+            for row in range(1 if whole else rows):
                 kernels.winograd.scatter[kernels.wide](
-                    min(4 * run, y.shape[W] - 4 * j), channels, strip + row * 4 * run * lanes * size,
-                    bias + (channel + v * lanes) * size if bias != NULL else NULL,
-                    y.data + size * (n * y.strides[N] + (channel + v * lanes) * y.strides[C]
-                                     + (4 * i + row) * y.strides[H] + 4 * j * y.strides[W]),
-                    y.strides[W], y.strides[C])
+                    width * rows if whole else width, channels, strip + row * width * lanes * size,
+                    biases, pixels + row * y.strides[H] * size, y.strides[W], y.strides[C])
         tile += run
 
 
@@ -165,9 +214,12 @@ cdef struct Work:
     int64_t pairs                   # of vectors of the result's channels
     # Weights: of result channel l and source channel c, 9 taps at l * w_lane + c * w_step.
     const char *w
+    const char *w_end
     int64_t w_lane, w_step
     bint turned
     const char *bias
+    int knob
+    bint whole
     char *weights                   # transformed, a pair after the other, for whole tasks
     int64_t weights_frequency, weights_bytes    # of a pair
     Domain inputs                   # of the block
@@ -177,11 +229,43 @@ cdef struct Work:
     int64_t worker_bytes, products_frequency, products_bytes
 
 
+cdef void fetch(const View *x, int64_t channels, int64_t side, int64_t top, int64_t left,
+                const Grid *grid, int64_t begin, int64_t end, int64_t share) noexcept nogil:
+    """Asks for one of 36 shares of the lines that tiles stand on."""
+    cdef int64_t tile = begin, n, i, j, run, row, h, c, from_, to, line, size = x.itemsize, count = 0
+    cdef int64_t pieces = 1 if x.strides[C] == 1 else channels
+    cdef const char *at
+    while tile < end:
+        n = tile // (grid.down * grid.across)
+        i = tile // grid.across % grid.down
+        j = tile % grid.across
+        run = min(grid.across - j, end - tile)
+        from_ = max(4 * j - left, 0)
+        to = min(4 * j - left + 4 * run + side - 4, x.shape[W])
+        count = share if pieces > 1 else 0
+        while count < side * pieces:
+            row = count // pieces
+            h = 4 * i + row - top
+            if h < 0 or h >= x.shape[H]:
+                count += 36 if pieces > 1 else 1
+                continue
+            at = x.data + size * (n * x.strides[N] + h * x.strides[H] + from_ * x.strides[W] + count % pieces * x.strides[C])
+            if pieces > 1:
+                for line in range(0, (to - from_) * size + 63, 64):
+                    __builtin_prefetch(at + line, 0, 2)
+            else:
+                for line in range(64 * share, (to - from_) * x.strides[W] * size, 64 * 36):
+                    __builtin_prefetch(at + line, 0, 2)
+            count += 36 if pieces > 1 else 1
+        tile += run
+
+
 cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *strip) noexcept nogil:
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, lanes_used
+    cdef const char *taps
     # 9 taps of some channels lie side by side, or of one.
     cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1
@@ -189,9 +273,11 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
         count = min(chunk, sources - c)
         for v in range(2):
             lane = pair * kernels.pair + v * lanes
+            lanes_used = max(min(lanes, work.result.shape[C] - lane), 0)
+            taps = work.w + size * (lane * work.w_lane + c * work.w_step)
             kernels.winograd.gather[kernels.wide](
-                9 * count, max(min(lanes, work.result.shape[C] - lane), 0),
-                work.w + size * (lane * work.w_lane + c * work.w_step), 1, work.w_lane, strip)
+                9 * count, (work.w_end - taps) // size - (lanes_used - 1) * work.w_lane, lanes_used, taps, 1,
+                work.w_lane, strip)
             kernels.winograd.weight[kernels.wide](
                 count, strip + (8 * lanes * size if work.turned else 0), 9 * lanes,
                 turn * 3 * lanes, turn * lanes, to + size * (c * kernels.pair + v * lanes),
@@ -215,7 +301,17 @@ cdef void multiply(const Work *work, int64_t pair, const char *weights, const Do
     products.data = memory + strip_bytes(kernels)
     products.frequency = work.products_frequency
     products.tile = products.pair = kernels.pair
+    cdef View result
+    cdef int64_t next_
     for frequency in range(36):
+        if work.whole:
+            result = work.result
+            result.data += pair * kernels.pair * result.strides[C] * size
+            if work.knob & 1:
+                fetch(&result, min(kernels.pair, result.shape[C] - pair * kernels.pair), 4, 0, 0, &work.grid, begin, end, frequency)
+            if pair == 0 and work.knob & 2:
+                next_ = min(begin + 2 * work.piece, work.grid.tiles)
+                fetch(&work.source.pixels, work.source.channels, 6, work.source.top, work.source.left, &work.grid, next_, min(next_ + work.piece, work.grid.tiles), frequency)
         product(kernels, end - begin, work.source.channels,
                 inputs.data + frequency * inputs.frequency * size, inputs.tile, 1,
                 weights + frequency * work.weights_frequency * size,
@@ -280,9 +376,11 @@ cdef int correlate_group(Work *work) except -1 nogil:
     work.weights_bytes = 36 * work.weights_frequency * size
     weights_bytes = work.pairs * work.weights_bytes
     whole = weights_bytes <= WEIGHTS_OF_WHOLE_TASKS
-    work.piece = (TILES_OF_A_TASK // tile_bytes if whole
+    work.piece = ((atoi(getenv("PIECE")) << 10) // tile_bytes if whole
                   else PRODUCTS_OF_A_TASK // (36 * kernels.pair * size))
     work.piece = max(work.piece // most, 1) * most
+    work.whole = whole
+    work.knob = atoi(getenv("KNOB"))
     if whole and ceil_div(all_tiles, work.piece) < 4 * threads:
         work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
     work.piece = min(work.piece, all_tiles)
@@ -347,6 +445,8 @@ cdef int correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups,
     work.kernels = kernels_of(vy.itemsize)
     work.grid = grid_of(&vy)
     work.source.pixels = vx
+    work.source.end = end_of(&vx)
+    work.w_end = vw.data + vw.size * vw.itemsize
     work.source.side = 6
     work.source.top, work.source.left = top, left
     work.source.transform = work.kernels.winograd.input[work.kernels.wide]

@@ -30,6 +30,7 @@
 #define BLOCK 4
 #define TYPED(name) name##_f32
 #include "winograd_transforms.h"
+#include "winograd_strips.h"
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -46,6 +47,7 @@
 #define BLOCK 2
 #define TYPED(name) name##_f64
 #include "winograd_transforms.h"
+#include "winograd_strips.h"
 
 const hw_winograd_tiles HW_NAME(hw_winograd_tiles) = {
     .lanes = {F32_LANES, F64_LANES},
