@@ -197,13 +197,20 @@ cdef struct View:
     int64_t shape[16]
     int64_t strides[16]
 
+cdef enum:
+    HOLDS = 6
+
 cdef class Hold:
     """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
-    cdef list buffers
+    cdef Py_buffer buffers[HOLDS]
+    cdef int count
     cdef int view(self, object array, View *view, bint writable) except -1
 
 # A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
 cdef object fresh_like(object array)
+
+# The same of another shape.
+cdef object fresh(object array, tuple shape)
 
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.
