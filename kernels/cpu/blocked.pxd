@@ -1,14 +1,20 @@
-"""One product of one slice over one super-segment, blocked, packed and shared out to the threads."""
+"""One product of one slice over one super-segment: blocks of c, shared out to the threads."""
 from libc.stdint cimport int64_t
 
 from halfwave._cpu.contraction cimport Contraction
 from halfwave._cpu.runtime cimport hw_contraction_tiles
 
+# A group of offsets that are evenly spaced; else stride is 0.
+cdef struct Spacing:
+    bint even
+    int64_t stride
+
 # One product of one slice over one super-segment, and the memory to pack it in.
 cdef struct Product:
     const Contraction *problem
     const hw_contraction_tiles *tiles
-    int64_t tile_rows, tile_columns
+    int64_t tile_columns
+    Spacing a_row, a_k, b_k, b_column       # the same for all slices
     const char *a               # of the slice
     const char *b
     char *c
@@ -17,19 +23,17 @@ cdef struct Product:
     const char *row_bias
     const char *column_bias
     int64_t k_begin, k_end
-    char *packed_a
-    char *packed_b
-    # where the loops stand
-    int64_t column_begin, column_end, row_begin, row_end, segment_begin, segment_end
-    int64_t column_panels, row_panels       # of the block
-    int64_t row_chunk, row_chunks           # panels a chunk, chunks a block
-    bint pack_columns
+    char *packing               # a worker's share each
+    int64_t packing_bytes
+    int64_t strips, panels      # tiles of the whole of c
+    bint b_in_place, few_rows
+    int64_t row_chunks, column_chunks       # how c is cut
 
 cdef int multiply(Product *product, int threads) except -1 nogil
 
-# What packed_a and packed_b must hold, at most.
-cdef int64_t packed_a_bytes(const Contraction *problem, int64_t tile_rows) noexcept nogil
-cdef int64_t packed_b_bytes(const Contraction *problem, int64_t tile_columns) noexcept nogil
+# Fills in what holds for all slices.
+cdef void survey(Product *product, const Contraction *problem,
+                 const hw_contraction_tiles *tiles) noexcept nogil
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:

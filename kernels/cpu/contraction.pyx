@@ -9,9 +9,9 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport Product, ceil_div, multiply, packed_a_bytes, packed_b_bytes
+from halfwave._cpu.blocked cimport Product, ceil_div, multiply, survey
 from halfwave._cpu.runtime cimport (
-    hw_contraction_tiles, parallel_for, tiles, workspace_give, workspace_take, worthwhile_threads,
+    parallel_for, tiles, workspace_give, workspace_take, worthwhile_threads,
 )
 
 cdef extern from "common/contraction.h" nogil:
@@ -27,8 +27,6 @@ cdef struct Work:
     char *partials                  # [slice][super][row][column], where there is more than one super
     const int64_t *dense_row
     const int64_t *dense_column
-    char *packing                   # a worker's share each
-    int64_t packing_bytes
 
 
 cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super,
@@ -61,8 +59,7 @@ cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef int64_t partial_bytes = problem.rows * problem.columns * problem.itemsize
     set_product(work, &product, index // work.supers, index % work.supers,
                 work.partials + index * partial_bytes)
-    product.packed_a = work.packing + worker * work.packing_bytes
-    product.packed_b = product.packed_a + packed_a_bytes(problem, product.tile_rows)
+    product.packing += worker * product.packing_bytes
     multiply(&product, 1)       # a task inside a task is never asked to stop, so this cannot fail
 
 
@@ -149,9 +146,8 @@ cdef int contract(const Contraction *given) except -1 nogil:
     cdef Work work
     cdef Product product
     cdef Fold fold
-    cdef int64_t slice, super, i, size, memory, products, partial_bytes
+    cdef int64_t slice, super, i, memory, products, partial_bytes
     cdef int threads
-    cdef const hw_contraction_tiles *table
     cdef int64_t *dense
     cdef char *workspace
     cdef bint whole_products
@@ -159,36 +155,27 @@ cdef int contract(const Contraction *given) except -1 nogil:
         return 0
     if problem.k == 0:
         return parallel_for(empty_sum_task, &problem, problem.slices, 1)
-    table = tiles().contraction
     memset(&work, 0, sizeof(Work))
-    work.product.problem = &problem
-    work.product.tiles = table
-    work.product.tile_rows = table.rows
-    work.product.tile_columns = table.columns_f32 if problem.itemsize == 4 else table.columns_f64
-    work.product.c_row = problem.c_row
-    work.product.c_column = problem.c_column
+    survey(&work.product, &problem, tiles().contraction)
     work.supers = ceil_div(problem.k, HW_SUPER_SEGMENT)
     products = problem.slices * work.supers
     threads = worthwhile_threads(
         <double>problem.slices * problem.rows * problem.columns * problem.k / 32)
     partial_bytes = problem.rows * problem.columns * problem.itemsize
-    size = packed_a_bytes(&problem, table.rows) + packed_b_bytes(&problem,
-                                                                  work.product.tile_columns)
-    work.packing_bytes = ceil_div(size, 64) * 64
     # Whole products as tasks: if they suffice for all threads and their partial sums are small.
     whole_products = products >= 2 * threads and (
         work.supers == 1 or <double>products * partial_bytes < 2**25)
     if whole_products and threads > products:
         threads = <int>products
-    memory = work.packing_bytes * (threads if whole_products else 1)
+    memory = work.product.packing_bytes * threads
     if work.supers > 1:
         memory += ceil_div((products if whole_products else 1) * partial_bytes, 64) * 64
         memory += 8 * (problem.rows + problem.columns)
     workspace = <char *>workspace_take(memory)
     try:
-        work.packing = workspace
+        work.product.packing = workspace
         if work.supers > 1:
-            work.partials = workspace + work.packing_bytes * (threads if whole_products else 1)
+            work.partials = workspace + work.product.packing_bytes * threads
             dense = <int64_t *>(work.partials + ceil_div(
                 (products if whole_products else 1) * partial_bytes, 64) * 64)
             for i in range(problem.rows):
@@ -211,8 +198,6 @@ cdef int contract(const Contraction *given) except -1 nogil:
         for slice in range(problem.slices):
             for super in range(work.supers):
                 set_product(&work, &product, slice, super, work.partials)
-                product.packed_a = work.packing
-                product.packed_b = work.packing + packed_a_bytes(&problem, table.rows)
                 multiply(&product, threads)
                 if work.supers > 1:
                     fold.slice = slice

@@ -21,6 +21,7 @@ from halfwave._cpu.contraction cimport (
     Contraction, contract, fill_offsets, offsets_memory,
 )
 from halfwave._cpu.direct cimport Correlation, correlate, correlates, fill_with_zeros
+from halfwave._cpu.direct_weight cimport correlate_weight
 from halfwave._cpu.runtime cimport (
     Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
@@ -236,6 +237,18 @@ def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, 
     hold.view(dy, &vdy, False)
     hold.view(x, &vx, False)
     hold.view(dw, &vdw, True)
+    cdef Correlation direct
+    cdef int64_t *w_strides = [vdw.strides[O], vdw.strides[C], vdw.strides[R], vdw.strides[S]]
+    describe(&direct, &vx, &vdw, w_strides, &vdy, vdw.shape[O] // groups, groups)
+    direct.bias = NULL
+    direct.taps[0], direct.taps[1] = vdw.shape[R], vdw.shape[S]
+    direct.stride[0], direct.stride[1] = stride_h, stride_w
+    direct.first[0], direct.first[1] = -top, -left
+    direct.step[0], direct.step[1] = dilation_h, dilation_w
+    if vdy.size > 0 and correlates(&direct):
+        with nogil:
+            correlate_weight(&direct)
+        return
     frame.fill(&vx, reach(vdy.shape[H], stride_h, vdw.shape[R], dilation_h),
                reach(vdy.shape[W], stride_w, vdw.shape[S], dilation_w), top, left)
     vx = frame.view

@@ -3,7 +3,8 @@
  * Lanes span output columns. One step of the chain loads two vectors of b and multiplies them by
  * ROWS broadcast elements of a; the sums stay in registers (14×2 of 32 with AVX-512, 6×2 of 16 with
  * AVX2, 12×2 of 32 with NEON). They are named variables, made by the macros below: gcc spills an
- * array. c is fetched while the chain runs. Smaller tiles serve the last rows of a block.
+ * array. c is fetched while the chain runs. Tiles of any smaller height serve what is left
+ * of the rows, and narrow ones, of one vector, the last columns.
  *
  * Operands may lie anywhere: strides that only the call knows cost nothing, packed or not (117 of
  * 117 GFLOP/s either way, measured on a Zen 4 core). */
@@ -24,10 +25,16 @@
 #define EACH_2(X) EACH_1(X) X(1)
 #define EACH_3(X) EACH_2(X) X(2)
 #define EACH_4(X) EACH_3(X) X(3)
-#define EACH_6(X) EACH_4(X) X(4) X(5)
-#define EACH_8(X) EACH_6(X) X(6) X(7)
-#define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
-#define EACH_14(X) EACH_12(X) X(12) X(13)
+#define EACH_5(X) EACH_4(X) X(4)
+#define EACH_6(X) EACH_5(X) X(5)
+#define EACH_7(X) EACH_6(X) X(6)
+#define EACH_8(X) EACH_7(X) X(7)
+#define EACH_9(X) EACH_8(X) X(8)
+#define EACH_10(X) EACH_9(X) X(9)
+#define EACH_11(X) EACH_10(X) X(10)
+#define EACH_12(X) EACH_11(X) X(11)
+#define EACH_13(X) EACH_12(X) X(12)
+#define EACH_14(X) EACH_13(X) X(13)
 
 /* Where row i of a stands, from few registers: rows 0 and 7 have pointers, and the others lie one,
  * two or four times a row, three rows or five rows further, which x86 adds while it loads. */
@@ -50,36 +57,46 @@
  * all rows ahead, and run out of registers. */
 #define OPAQUE(x) __asm__("" : "+r"(x));
 
-/* c is walked row by row: EACH_n(X) with `to` at row 0, where X ends in NEXT_ROW. */
+/* c is walked row by row: EACH_n(X) with `to` at row 0, where X ends in NEXT_ROW. RIGHT(…) is there
+ * in tiles of two vectors and not in those of one. */
 #define NEXT_ROW                        \
     to = (VEC_U *)((REAL *)to + c_row); \
     OPAQUE(to)
-#define ZERO(i)                               \
-    VEC l##i = {0}, r##i = {0};               \
-    __builtin_prefetch(to);                   \
-    __builtin_prefetch((char *)(to + 2) - 1); \
+#define ZERO(i)                                      \
+    VEC l##i = {0};                                  \
+    __builtin_prefetch(to);                          \
+    RIGHT(VEC r##i = {0};)                           \
+    RIGHT(__builtin_prefetch((char *)(to + 2) - 1);) \
     NEXT_ROW
-#define RESUME(i)               \
-    l##i = to[0], r##i = to[1]; \
+#define RESUME(i)        \
+    l##i = to[0];        \
+    RIGHT(r##i = to[1];) \
     NEXT_ROW
 #define STEP(i)                           \
     x = *(const REAL *)AT_##i - (VEC){0}; \
     l##i = FMA(x, left, l##i);            \
-    r##i = FMA(x, right, r##i);
-#define ADD_TO_C(i)                           \
-    l##i = to[0] + l##i, r##i = to[1] + r##i; \
+    RIGHT(r##i = FMA(x, right, r##i);)
+#define ADD_TO_C(i)             \
+    l##i = to[0] + l##i;        \
+    RIGHT(r##i = to[1] + r##i;) \
     NEXT_ROW
-#define ADD_ROW_BIAS(i) l##i = l##i + row_bias[i], r##i = r##i + row_bias[i];
-#define ADD_COLUMN_BIAS(i) l##i = l##i + left, r##i = r##i + right;
-#define STORE(i)                \
-    to[0] = l##i, to[1] = r##i; \
+#define ADD_ROW_BIAS(i)        \
+    l##i = l##i + row_bias[i]; \
+    RIGHT(r##i = r##i + row_bias[i];)
+#define ADD_COLUMN_BIAS(i) \
+    l##i = l##i + left;    \
+    RIGHT(r##i = r##i + right;)
+#define STORE(i)         \
+    to[0] = l##i;        \
+    RIGHT(to[1] = r##i;) \
     NEXT_ROW
 
 #define TILE(type, rows)                                                                         \
     static void tile_##type##_##rows(int64_t k, const REAL *a, int64_t a_row, int64_t a_k,       \
                                      const REAL *b, int64_t b_k, REAL *c, int64_t c_row,         \
                                      int flags, const REAL *row_bias, const REAL *column_bias) { \
-        VEC x, left, right;                                                                      \
+        VEC x, left;                                                                             \
+        RIGHT(VEC right;)                                                                        \
         VEC_U *to = (VEC_U *)c;                                                                  \
         EACH_##rows(ZERO) if (flags & HW_RESUME) {                                               \
             to = (VEC_U *)c;                                                                     \
@@ -93,7 +110,7 @@
             OPAQUE(step3)                                                                        \
             OPAQUE(step5)                                                                        \
             left = ((const VEC_U *)b)[0];                                                        \
-            right = ((const VEC_U *)b)[1];                                                       \
+            RIGHT(right = ((const VEC_U *)b)[1];)                                                \
             EACH_##rows(STEP)                                                                    \
         }                                                                                        \
         if (flags & HW_ACCUMULATE) {                                                             \
@@ -105,36 +122,106 @@
         }                                                                                        \
         if (flags & HW_COLUMN_BIAS) {                                                            \
             left = ((const VEC_U *)column_bias)[0];                                              \
-            right = ((const VEC_U *)column_bias)[1];                                             \
+            RIGHT(right = ((const VEC_U *)column_bias)[1];)                                      \
             EACH_##rows(ADD_COLUMN_BIAS)                                                         \
         }                                                                                        \
         to = (VEC_U *)c;                                                                         \
         EACH_##rows(STORE)                                                                       \
     }
 
-/* Which tile serves 0, 1, 2, … remaining rows: P(r) names the tile of r rows. */
 #if TILE_ROWS == 14
-#define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 8) TILE(type, 14)
-#define BY_ROWS(P) \
-    {P(1), P(1), P(2), P(4), P(4), P(8), P(8), P(8), P(8), P(14), P(14), P(14), P(14), P(14), P(14)}
+#define EACH_HEIGHT(X, t) \
+    X(t, 1)               \
+    X(t, 2)               \
+    X(t, 3)               \
+    X(t, 4) X(t, 5) X(t, 6) X(t, 7) X(t, 8) X(t, 9) X(t, 10) X(t, 11) X(t, 12) X(t, 13) X(t, 14)
 #elif TILE_ROWS == 12
-#define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 8) TILE(type, 12)
-#define BY_ROWS(P) \
-    {P(1), P(1), P(2), P(4), P(4), P(8), P(8), P(8), P(8), P(12), P(12), P(12), P(12)}
+#define EACH_HEIGHT(X, t) \
+    X(t, 1)               \
+    X(t, 2) X(t, 3) X(t, 4) X(t, 5) X(t, 6) X(t, 7) X(t, 8) X(t, 9) X(t, 10) X(t, 11) X(t, 12)
 #elif TILE_ROWS == 6
-#define TILES(type) TILE(type, 1) TILE(type, 2) TILE(type, 4) TILE(type, 6)
-#define BY_ROWS(P) {P(1), P(1), P(2), P(4), P(4), P(6), P(6)}
+#define EACH_HEIGHT(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4) X(t, 5) X(t, 6)
 #else
-#define TILES(type) TILE(type, 1) TILE(type, 4)
-#define BY_ROWS(P) {P(1), P(1), P(4), P(4), P(4)}
+#define EACH_HEIGHT(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4)
 #endif
+
+/* A panel from k rows of memory, b_k apart: two vectors a step, fetched twelve steps ahead since no
+ * prefetcher follows rows that far apart. */
+#define COPY(type)                                                                \
+    static void copy_##type(int64_t k, const REAL *b, int64_t b_k, REAL *panel) { \
+        for (; k > 0; k--, b += b_k, panel += 2 * LANES) {                        \
+            __builtin_prefetch(b + 12 * b_k);                                     \
+            __builtin_prefetch(b + 12 * b_k + 2 * LANES - 1);                     \
+            ((VEC *)panel)[0] = ((const VEC_U *)b)[0];                            \
+            ((VEC *)panel)[1] = ((const VEC_U *)b)[1];                            \
+        }                                                                         \
+    }
+
+/* A panel from columns of memory, b_column apart: squares of LANES × LANES. Interleaving the halves
+ * of a list of vectors, as often as the logarithm of its length, transposes it. */
+#define TRANSPOSE(type)                                                                         \
+    static void transpose_##type(int64_t k, const REAL *b, int64_t b_column, REAL *panel) {     \
+        for (int half = 0; half < 2; half++, b += LANES * b_column, panel += LANES) {           \
+            int64_t p = 0;                                                                      \
+            for (; p + LANES <= k; p += LANES) {                                                \
+                const REAL *from = b + p;                                                       \
+                REAL *to = panel + p * 2 * LANES;                                               \
+                VEC x[LANES], y[LANES];                                                         \
+                UNROLL for (int i = 0; i < LANES; i++) {                                        \
+                    x[i] = *(const VEC_U *)from;                                                \
+                    from += b_column;                                                           \
+                    OPAQUE(from)                                                                \
+                }                                                                               \
+                UNROLL for (int width = 1; width < LANES; width *= 2) {                         \
+                    UNROLL for (int i = 0; i < LANES / 2; i++) {                                \
+                        y[2 * i] = INTERLEAVE_LOW(x[i], x[i + LANES / 2]);                      \
+                        y[2 * i + 1] = INTERLEAVE_HIGH(x[i], x[i + LANES / 2]);                 \
+                    }                                                                           \
+                    UNROLL for (int i = 0; i < LANES; i++) x[i] = y[i];                         \
+                }                                                                               \
+                UNROLL for (int i = 0; i < LANES; i++) * (VEC *)(to + i * 2 * LANES) = x[i];    \
+            }                                                                                   \
+            for (; p < k; p++) {                                                                \
+                for (int j = 0; j < LANES; j++) panel[p * 2 * LANES + j] = b[j * b_column + p]; \
+            }                                                                                   \
+        }                                                                                       \
+    }
+#define UNROLL _Pragma("GCC unroll 16")
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define LOW_2(a, b) SHUFFLE(a, b, 0, 2)
+#define HIGH_2(a, b) SHUFFLE(a, b, 1, 3)
+#define LOW_4(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
+#define HIGH_4(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
+#define LOW_8(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_8(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define LOW_16(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH_16(a, b) SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 
 #define REAL float
 #define VEC f32v
 #define VEC_U f32u
 #define FMA f32_fma
 #define LANES F32_LANES
-TILES(f32)
+#if F32_LANES == 16
+#define INTERLEAVE_LOW LOW_16
+#define INTERLEAVE_HIGH HIGH_16
+#elif F32_LANES == 8
+#define INTERLEAVE_LOW LOW_8
+#define INTERLEAVE_HIGH HIGH_8
+#else
+#define INTERLEAVE_LOW LOW_4
+#define INTERLEAVE_HIGH HIGH_4
+#endif
+COPY(f32)
+TRANSPOSE(f32)
+#define RIGHT(...) __VA_ARGS__
+EACH_HEIGHT(TILE, f32)
+#undef RIGHT
+#define RIGHT(...)
+EACH_HEIGHT(TILE, narrow_f32)
+#undef RIGHT
+#undef INTERLEAVE_LOW
+#undef INTERLEAVE_HIGH
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -146,16 +233,35 @@ TILES(f32)
 #define VEC_U f64u
 #define FMA f64_fma
 #define LANES F64_LANES
-TILES(f64)
+#if F64_LANES == 8
+#define INTERLEAVE_LOW LOW_8
+#define INTERLEAVE_HIGH HIGH_8
+#elif F64_LANES == 4
+#define INTERLEAVE_LOW LOW_4
+#define INTERLEAVE_HIGH HIGH_4
+#else
+#define INTERLEAVE_LOW LOW_2
+#define INTERLEAVE_HIGH HIGH_2
+#endif
+COPY(f64)
+TRANSPOSE(f64)
+#define RIGHT(...) __VA_ARGS__
+EACH_HEIGHT(TILE, f64)
+#undef RIGHT
+#define RIGHT(...)
+EACH_HEIGHT(TILE, narrow_f64)
 
-#define F32_TILE(rows) tile_f32_##rows
-#define F64_TILE(rows) tile_f64_##rows
-#define ITSELF(rows) rows
+#define ENTRY(type, rows) [rows] = tile_##type##_##rows,
 const hw_contraction_tiles HW_NAME(hw_contraction_tiles) = {
     .rows = TILE_ROWS,
     .columns_f32 = 2 * F32_LANES,
     .columns_f64 = 2 * F64_LANES,
-    .f32 = BY_ROWS(F32_TILE),
-    .f64 = BY_ROWS(F64_TILE),
-    .tile_rows = BY_ROWS(ITSELF),
+    .f32 = {EACH_HEIGHT(ENTRY, f32)},
+    .f64 = {EACH_HEIGHT(ENTRY, f64)},
+    .narrow_f32 = {EACH_HEIGHT(ENTRY, narrow_f32)},
+    .narrow_f64 = {EACH_HEIGHT(ENTRY, narrow_f64)},
+    .copy_f32 = copy_f32,
+    .copy_f64 = copy_f64,
+    .transpose_f32 = transpose_f32,
+    .transpose_f64 = transpose_f64,
 };

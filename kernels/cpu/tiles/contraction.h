@@ -19,12 +19,19 @@ typedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a
                             int64_t b_k, double *c, int64_t c_row, int flags,
                             const double *row_bias, const double *column_bias);
 
+/* Panels of b, for k steps: panel[p * columns + j] = b[p * b_k + j], or b[j * b_column + p]. */
+typedef void (*hw_pack_f32)(int64_t k, const float *b, int64_t stride, float *panel);
+typedef void (*hw_pack_f64)(int64_t k, const double *b, int64_t stride, double *panel);
+
 typedef struct {
-    int rows;                              /* of the full tile, the same for both types */
-    int columns_f32, columns_f64;          /* of every tile */
-    hw_tile_f32 f32[HW_MAX_TILE_ROWS + 1]; /* [r]: the smallest tile with at least r rows */
+    int rows;                              /* of the tallest tile, the same for both types */
+    int columns_f32, columns_f64;          /* of a tile; narrow ones have half of them */
+    hw_tile_f32 f32[HW_MAX_TILE_ROWS + 1]; /* [r]: the tile of r rows, 1 ≤ r ≤ rows */
     hw_tile_f64 f64[HW_MAX_TILE_ROWS + 1];
-    int tile_rows[HW_MAX_TILE_ROWS + 1]; /* how many rows that tile writes */
+    hw_tile_f32 narrow_f32[HW_MAX_TILE_ROWS + 1];
+    hw_tile_f64 narrow_f64[HW_MAX_TILE_ROWS + 1];
+    hw_pack_f32 copy_f32, transpose_f32;
+    hw_pack_f64 copy_f64, transpose_f64;
 } hw_contraction_tiles;
 
 #endif
