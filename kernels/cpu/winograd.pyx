@@ -8,27 +8,22 @@ A tile of 4 × 4 outputs meets 6 × 6 inputs. In the domain of 36 frequencies ξ
 
 Tiles t are counted over (image, row, column). Nothing that is transformed leaves the caches if it can
 be helped. Where the transformed weights are small, a task takes a few tiles through all three steps;
-else a block of tiles is transformed together, and a task takes it through the products of one pair of
-vectors of output channels, whose weights then stay in its L2. In backward weight a task is a frequency
-and a pair of vectors, so that no sum is ever divided.
-
-Lanes are channels in either layout: pixels are gathered into vectors of channels (a transpose in NCHW)
-a strip of tiles at a time, with zeros beyond the border, and results are scattered likewise.
+else, or where tiles are few, a block of tiles is transformed together, and a task takes it through the
+products of one pair of vectors of output channels, whose weights it transforms. In backward weight a
+task is a frequency and a pair of vectors, so that no sum is ever divided.
 """
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, tiles, workspace_give,
-    workspace_take, worthwhile_threads,
+    HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
+    worthwhile_threads,
 )
-
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
-
-cdef extern from "common/contraction.h" nogil:
-    int64_t HW_SEGMENT
+from halfwave._cpu.winograd_domain cimport (
+    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
+    stagger, strip_bytes, to_domain,
+)
 
 cdef enum:
     N, C, H, W

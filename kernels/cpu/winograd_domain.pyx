@@ -87,8 +87,9 @@ cdef void to_domain(const Kernels *kernels, const Operand *operand, const Grid *
                 pixels = x.data + size * (n * x.strides[N] + v * lanes * x.strides[C]
                                           + h * x.strides[H] + (column + left) * x.strides[W])
                 kernels.winograd.gather[kernels.wide](
-                    right - left, (operand.end - pixels) // size - (channels - 1) * x.strides[C],
-                    channels, pixels, x.strides[W], x.strides[C], line + left * pixel)
+                    right - left,
+                    (operand.end - pixels) // size - (channels - 1) * max(x.strides[C], 0), channels,
+                    pixels, x.strides[W], x.strides[C], line + left * pixel)
                 memset(line + right * pixel, 0, (width - right) * pixel)
             operand.transform(
                 run, strip, 4 * lanes, width * lanes, lanes,

@@ -11,7 +11,7 @@ from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
-from halfwave._cpu.winograd cimport (
+from halfwave._cpu.winograd_domain cimport (
     STRIP, Domain, Grid, Kernels, Operand, end_of, grid_of, kernels_of, product, stagger, strip_bytes,
     to_domain,
 )

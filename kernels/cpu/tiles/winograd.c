@@ -29,8 +29,8 @@
 #define LANES F32_LANES
 #define BLOCK 4
 #define TYPED(name) name##_f32
-#include "winograd_transforms.h"
 #include "winograd_strips.h"
+#include "winograd_transforms.h"
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -46,8 +46,8 @@
 #define LANES F64_LANES
 #define BLOCK 2
 #define TYPED(name) name##_f64
-#include "winograd_transforms.h"
 #include "winograd_strips.h"
+#include "winograd_transforms.h"
 
 const hw_winograd_tiles HW_NAME(hw_winograd_tiles) = {
     .lanes = {F32_LANES, F64_LANES},

@@ -1,14 +1,15 @@
-/* Pixels to vectors of channels and back, for one type: included with REAL, VEC, VEC_U, LANES, BLOCK
- * (the size of a small transpose) and TYPED(name) defined.
+/* Pixels to vectors of channels and back, for one type: included with REAL, VEC, VEC_U, LANES,
+ * BLOCK (the size of a small transpose) and TYPED(name) defined.
  *
- * Where channels are planes, squares of LANES × LANES elements are transposed in registers: in stage
- * s, of each two vectors s apart, the lanes s apart that stand off the diagonal change places. */
+ * Where channels are planes, squares of LANES × LANES elements are transposed in registers: in
+ * stage s, of each two vectors s apart, the lanes s apart that stand off the diagonal change
+ * places. */
 #define LOW(s, l) ((l) & (s) ? LANES + (l) - (s) : (l))
 #define HIGH(s, l) ((l) & (s) ? LANES + (l) : (l) + (s))
 #if LANES == 16
-#define PICK(a, b, P, s)                                                                          \
-    __builtin_shufflevector(a, b, P(s, 0), P(s, 1), P(s, 2), P(s, 3), P(s, 4), P(s, 5), P(s, 6),  \
-                            P(s, 7), P(s, 8), P(s, 9), P(s, 10), P(s, 11), P(s, 12), P(s, 13),    \
+#define PICK(a, b, P, s)                                                                         \
+    __builtin_shufflevector(a, b, P(s, 0), P(s, 1), P(s, 2), P(s, 3), P(s, 4), P(s, 5), P(s, 6), \
+                            P(s, 7), P(s, 8), P(s, 9), P(s, 10), P(s, 11), P(s, 12), P(s, 13),   \
                             P(s, 14), P(s, 15))
 #elif LANES == 8
 #define PICK(a, b, P, s)                                                                         \
@@ -20,12 +21,12 @@
 #define PICK(a, b, P, s) __builtin_shufflevector(a, b, P(s, 0), P(s, 1))
 #endif
 
-#define STAGE(s)                                                 \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {   \
-        if (i & (s)) continue;                                   \
-        VEC low = v[i], high = v[i + (s)];                       \
-        v[i] = PICK(low, high, LOW, s);                          \
-        v[i + (s)] = PICK(low, high, HIGH, s);                   \
+#define STAGE(s)                                               \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) { \
+        if (i & (s)) continue;                                 \
+        VEC low = v[i], high = v[i + (s)];                     \
+        v[i] = PICK(low, high, LOW, s);                        \
+        v[i + (s)] = PICK(low, high, HIGH, s);                 \
     }
 
 /* to[j * to_row + i] = from[i * from_row + j], i and j < LANES. */
