@@ -311,7 +311,7 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     """Fill dx."""
     cdef Hold hold = Hold()
     cdef View vdy, vw, vdx
-    cdef Residue down, across, framed
+    cdef Residue down, across
     cdef Frame frame = Frame()
     cdef int64_t i, j, above, before, rows, columns
     hold.view(dy, &vdy, False)

@@ -19,6 +19,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from halfwave._cpu.depthwise cimport Axis, ceil_div, set_axes, shift_of
 from halfwave._cpu.runtime cimport (
     Hold,
     View,
@@ -46,22 +47,6 @@ cdef enum:
     VECTORS = 4             # of channels side by side in a frame, where they are so in the array
     STRIP_BYTES = 192 << 10     # a strip's frames: a share of the L2 cache
     LARGEST = 1 << 20       # of a strip of the least rows; beyond it the general path serves
-
-cdef struct Axis:
-    int64_t target, source, kernel, step, source_step, padding, dilation
-    bint backward
-    int64_t low, high       # the least and the largest shift
-
-
-cdef bint shift_of(const Axis *axis, int64_t first, int64_t tap, int64_t *shift) noexcept nogil:
-    """Whether the tap meets target positions first + step·q, and where: at q·source_step + shift."""
-    cdef int64_t reach = first + axis.padding - tap * axis.dilation
-    if not axis.backward:
-        shift[0] = -reach
-        return True
-    shift[0] = reach // axis.step   # exact, so the sign does not matter
-    return reach % axis.step == 0
-
 
 cdef void measure(Axis *axis) noexcept nogil:
     cdef int64_t first, tap, shift
@@ -100,10 +85,6 @@ cdef struct Job:
     hw_tap *taps
     char *scratch
     int64_t scratch_bytes, weight_bytes, frame_bytes
-
-
-cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
-    return (a + b - 1) // b
 
 
 cdef inline int64_t clamp(int64_t value, int64_t low, int64_t high) noexcept nogil:
@@ -324,18 +305,6 @@ cdef bint correlate(Job *job, source, w, bias, target, Hold hold) except -1:
         free(job.parts)
         free(job.taps)
     return True
-
-
-cdef void set_axes(Axis *rows, Axis *columns, bint backward, int64_t stride_h, int64_t stride_w,
-                   int64_t top, int64_t left, int64_t dilation_h, int64_t dilation_w) noexcept:
-    rows.backward = columns.backward = backward
-    rows.step = rows.source_step = columns.step = columns.source_step = 1
-    if backward:
-        rows.step, columns.step = stride_h, stride_w
-    else:
-        rows.source_step, columns.source_step = stride_h, stride_w
-    rows.padding, columns.padding = top, left
-    rows.dilation, columns.dilation = dilation_h, dilation_w
 
 
 def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,

@@ -303,12 +303,12 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
 
 cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
     """The sums of one super-segment are added to those of the earlier ones."""
-    cdef int64_t t, i, j, at
+    cdef int64_t t, _row, j, at
     cdef Tile tile
     for t in range(part.first, part.last):
         tile = tile_of(plan, t)
         at = sums_of(plan, part, tile)
-        for i in range(tile.rows):
+        for _row in range(tile.rows):
             for j in range(part.outputs):
                 plan.totals[at + j] += plan.sums[at + j]
             at += plan.sums_row * (plan.taps if plan.along_channels else 1)

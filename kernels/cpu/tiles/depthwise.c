@@ -30,6 +30,7 @@
     hw_transpose_f32(from, (from) + (step), (from) + 2 * (step), (from) + 3 * (step), to, stride)
 #define TYPED(name) name##_f32
 #include "depthwise_loops.h"
+#include "depthwise_pixels.h"
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -50,11 +51,14 @@
 #define SQUARE(from, step, to, stride) hw_transpose_f64(from, (from) + (step), to, stride)
 #define TYPED(name) name##_f64
 #include "depthwise_loops.h"
+#include "depthwise_pixels.h"
 
 const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .lanes = {F32_LANES, F64_LANES},
     .fill = {fill_f32, fill_f64},
     .drain = {drain_f32, drain_f64},
     .correlate = {correlate_f32, correlate_f64},
+    .choose_pixels = {choose_pixels_f32, choose_pixels_f64},
+    .choose_square = {choose_square_f32, choose_square_f64},
     .accumulate = {accumulate_f32, accumulate_f64},
 };

@@ -37,31 +37,50 @@ static inline void copy_even(int64_t n, const float *from, float *to) {
 
 /* ZIP(from, to, i, j, p, q): to_p and to_q are from_i and from_j interleaved. */
 #define ZIP(from, to, i, j, p, q)                                    \
-    f32v to##p = __builtin_shufflevector(from##i, from##j, ZIP_LOW), \
-         to##q = __builtin_shufflevector(from##i, from##j, ZIP_HIGH);
+    f32v to##p = __builtin_shufflevector(from##i, from##j, ZIP_LOW); \
+    f32v to##q = __builtin_shufflevector(from##i, from##j, ZIP_HIGH)
 #if F32_LANES == 16
 #define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EACH_LANE(X) \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define STAGE(a, b)                                                                            \
-    ZIP(a, b, 0, 8, 0, 1)                                                                      \
-    ZIP(a, b, 1, 9, 2, 3) ZIP(a, b, 2, 10, 4, 5) ZIP(a, b, 3, 11, 6, 7) ZIP(a, b, 4, 12, 8, 9) \
-        ZIP(a, b, 5, 13, 10, 11) ZIP(a, b, 6, 14, 12, 13) ZIP(a, b, 7, 15, 14, 15)
-#define STAGES STAGE(v, w) STAGE(w, x) STAGE(x, y) STAGE(y, z)
+#define STAGE(a, b)           \
+    ZIP(a, b, 0, 8, 0, 1);    \
+    ZIP(a, b, 1, 9, 2, 3);    \
+    ZIP(a, b, 2, 10, 4, 5);   \
+    ZIP(a, b, 3, 11, 6, 7);   \
+    ZIP(a, b, 4, 12, 8, 9);   \
+    ZIP(a, b, 5, 13, 10, 11); \
+    ZIP(a, b, 6, 14, 12, 13); \
+    ZIP(a, b, 7, 15, 14, 15)
+#define STAGES   \
+    STAGE(v, w); \
+    STAGE(w, x); \
+    STAGE(x, y); \
+    STAGE(y, z)
 #elif F32_LANES == 8
 #define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #define EACH_LANE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#define STAGE(a, b) \
-    ZIP(a, b, 0, 4, 0, 1) ZIP(a, b, 1, 5, 2, 3) ZIP(a, b, 2, 6, 4, 5) ZIP(a, b, 3, 7, 6, 7)
-#define STAGES STAGE(v, w) STAGE(w, x) STAGE(x, z)
+#define STAGE(a, b)        \
+    ZIP(a, b, 0, 4, 0, 1); \
+    ZIP(a, b, 1, 5, 2, 3); \
+    ZIP(a, b, 2, 6, 4, 5); \
+    ZIP(a, b, 3, 7, 6, 7)
+#define STAGES   \
+    STAGE(v, w); \
+    STAGE(w, x); \
+    STAGE(x, z)
 #else
 #define ZIP_LOW 0, 4, 1, 5
 #define ZIP_HIGH 2, 6, 3, 7
 #define EACH_LANE(X) X(0) X(1) X(2) X(3)
-#define STAGE(a, b) ZIP(a, b, 0, 2, 0, 1) ZIP(a, b, 1, 3, 2, 3)
-#define STAGES STAGE(v, w) STAGE(w, z)
+#define STAGE(a, b)        \
+    ZIP(a, b, 0, 2, 0, 1); \
+    ZIP(a, b, 1, 3, 2, 3)
+#define STAGES   \
+    STAGE(v, w); \
+    STAGE(w, z)
 #endif
 
 #define LOAD_LANE(i) f32v v##i = *(const f32u *)(from + i * from_column);
@@ -70,7 +89,7 @@ static inline void copy_even(int64_t n, const float *from, float *to) {
 static inline void transpose_square(const float *from, int64_t from_column, float *to,
                                     int64_t to_row) {
     EACH_LANE(LOAD_LANE)
-    STAGES
+    STAGES;
     EACH_LANE(STORE_LANE)
 }
 
