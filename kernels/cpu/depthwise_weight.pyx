@@ -145,7 +145,7 @@ cdef void add_piece(const Job *job, int64_t position, int64_t count, int64_t fir
                     char *scratch) noexcept nogil:
     """Positions of whole rows or of a part of one, in the strip that begins with row `first`."""
     cdef const View *dy = &job.dy
-    cdef int64_t width = dy.shape[W], image = position // (dy.shape[H] * width), k
+    cdef int64_t width = dy.shape[W], image = position // (dy.shape[H] * width), _
     cdef int64_t row = position // width % dy.shape[H] - first, column = position % width
     cdef hw_pixel_sums work
     work.lines, work.count = max(count // width, 1), min(count, width)
@@ -167,7 +167,7 @@ cdef void add_piece(const Job *job, int64_t position, int64_t count, int64_t fir
             row * work.dy_row + column * work.dy_step)
     work.second = job.second
     work.sums = sums_of(job, position // HW_SEGMENT, block)
-    for k in range(job.outs):
+    for _ in range(job.outs):
         job.tiles.add_pixels[job.wide](&work)
         work.sums = <char *>work.sums + job.sums_bytes
         work.dy = <char *>work.dy + job.dy_bytes
@@ -266,9 +266,11 @@ cdef bint choose_strip(Job *job) noexcept nogil:
     dy_row = 0 if job.in_place else job.outs * columns.target * pixel
     if <double>x_row * least + dy_row > LARGEST:
         return False
-    job.strip = (STRIP_BYTES - (least - rows.source_step) * x_row) // (x_row * rows.source_step
-                                                                     + dy_row)
-    job.strip = clamp(STRIP_ROWS if job.in_place else job.strip, 1, rows.target)
+    job.strip = STRIP_ROWS
+    if not job.in_place:
+        job.strip = STRIP_BYTES - (least - rows.source_step) * x_row
+        job.strip //= x_row * rows.source_step + dy_row
+    job.strip = clamp(job.strip, 1, rows.target)
     job.height = least + (job.strip - 1) * rows.source_step
     job.tables_bytes = ceil_div(job.height * job.across * 8, 64) * 64
     job.x_bytes = job.dy_bytes = 0
