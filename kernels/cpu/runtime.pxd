@@ -51,15 +51,6 @@ cdef extern from "dispatch.h" nogil:
         int64_t y_row, y_column
         int64_t taps
         const hw_tap *tap
-    ctypedef struct hw_tap_sums:
-        int64_t rows, columns
-        const void *x
-        int64_t x_row, x_column
-        const void *dy
-        int64_t dy_row, dy_column
-        int64_t taps
-        const hw_tap *tap
-        void *sums
     ctypedef struct hw_pixels:
         int64_t first, channels
         int64_t rows, across, step, apart
@@ -71,6 +62,14 @@ cdef extern from "dispatch.h" nogil:
         void *y
         int64_t y_step, y_row
     ctypedef void (*hw_pixels_tile)(const hw_pixels *job) noexcept nogil
+    ctypedef struct hw_pixel_sums:
+        int64_t first, channels, second
+        int64_t lines, count
+        int64_t rows, across, step, apart, row_step, row_apart
+        const void **table
+        const void *dy
+        int64_t dy_row, dy_step
+        void *sums
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -79,7 +78,7 @@ cdef extern from "dispatch.h" nogil:
         hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
-        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
+        void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
