@@ -13,7 +13,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -69,7 +71,10 @@ static atomic_int sleepers, stop;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static int workers; /* running ones; changed only by who holds `busy` */
+static int workers;                           /* running ones; changed only by who holds `busy` */
+static atomic_int thread_ids[HW_MAX_THREADS]; /* of workers */
+static cpu_set_t allowed;                     /* processors of sleeping workers */
+static int kept_off;                          /* how many workers know that */
 static atomic_int num_threads;
 static int (*poll_caller)(void);
 static _Thread_local int inside_task;
@@ -99,6 +104,7 @@ static void draw_tasks(int worker) {
 static void *work(void *id) {
     int worker = (int)(intptr_t)id;
     unsigned seen = 0;
+    atomic_store(&thread_ids[worker], (int)syscall(SYS_gettid));
     fp_default();
     for (;;) {
         for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) PAUSE();
@@ -135,8 +141,27 @@ static void start_workers(int wanted) {
     pthread_sigmask(SIG_SETMASK, &callers, NULL);
 }
 
+/* Workers that sleep are to wake on other processors than the caller's. Linux as the guest of a
+ * hypervisor takes a processor that has been idle for a while for one that is not to be had, and
+ * puts them on the caller's, where they wait for milliseconds until it is done. So they are
+ * excluded from it; else they may run where the caller may. */
+static void keep_off_callers_processor(int threads) {
+    cpu_set_t set;
+    int processor = sched_getcpu();
+    if (processor < 0 || processor >= CPU_SETSIZE || sched_getaffinity(0, sizeof set, &set)) return;
+    CPU_CLR(processor, &set);
+    if (CPU_COUNT(&set) == 0) return;
+    if (!CPU_EQUAL(&set, &allowed)) kept_off = 0;
+    for (allowed = set; kept_off < threads - 1; kept_off++) {
+        int id = atomic_load(&thread_ids[kept_off + 1]);
+        if (id == 0) break; /* not running yet, so not asleep either */
+        sched_setaffinity(id, sizeof set, &set);
+    }
+}
+
 static void reset_in_child(void) {
-    workers = 0;
+    for (int worker = 1; worker <= workers; worker++) atomic_store(&thread_ids[worker], 0);
+    workers = kept_off = 0;
     if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: tasks are lost */
     atomic_store(&job.closed, 1);
     atomic_store(&job.inside, 0);
@@ -186,6 +211,7 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
         atomic_store(&job.closed, 0);
         atomic_fetch_add(&generation, 1);
         if (atomic_load(&sleepers)) {
+            keep_off_callers_processor(threads);
             pthread_mutex_lock(&mutex);
             pthread_cond_broadcast(&wake);
             pthread_mutex_unlock(&mutex);
