@@ -14,10 +14,11 @@ cdef struct Product:
     const Contraction *problem
     const hw_contraction_tiles *tiles
     int64_t tile_columns
-    Spacing a_row, a_k, b_k, b_column       # the same for all slices
+    Spacing a_k, b_k, b_column              # the same for all slices
     const char *a               # of the slice
     const char *b
     char *c
+    int64_t c_segment           # elements from one segment's sums to the next one's, if apart; else 0
     const int64_t *c_row
     const int64_t *c_column
     const char *row_bias
@@ -26,6 +27,12 @@ cdef struct Product:
     char *packing               # a worker's share each
     int64_t packing_bytes
     int64_t strips, panels      # tiles of the whole of c
+    int64_t block_panels        # of a block, at most
+    int64_t panel_size          # elements from a packed panel to the next
+    bint few_strips             # so few that b should not be waited for
+    bint a_row_adjacent, b_column_adjacent  # the latter mostly
+    bint a_across               # rows of a are adjacent, its steps far apart
+    bint b_rows_adjacent        # b is an ordinary matrix, of any distance between rows
     bint b_in_place, few_rows
     int64_t row_chunks, column_chunks       # how c is cut
 

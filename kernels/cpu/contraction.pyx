@@ -3,7 +3,8 @@
 Slices (a batch, the groups of a convolution) are independent products; super-segments, 32 segments of
 512 terms, fold on their own and then into c in order. With enough of either for all threads, whole
 products are the tasks and nothing inside them waits; otherwise one blocked product after the other
-is shared out. Lanes go along what is contiguous in c: the problem is transposed if that is the rows.
+is shared out. Where c is small and the axis is long, the segments are: their sums stay apart until all
+are there. Lanes go along what is contiguous in c: the problem is transposed if that is the rows.
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
@@ -15,7 +16,12 @@ from halfwave._cpu.runtime cimport (
 )
 
 cdef extern from "common/contraction.h" nogil:
+    int64_t HW_SEGMENT
     int64_t HW_SUPER_SEGMENT
+
+cdef enum:
+    SMALL = 1 << 17             # outputs
+    PARTIALS_AT_MOST = 1 << 24  # bytes
 
 ctypedef fused real:
     float
@@ -24,31 +30,41 @@ ctypedef fused real:
 cdef struct Work:
     Product product                 # what all products share
     int64_t supers
+    int64_t segments, segment_tasks # where segments are shared out
     char *partials                  # [slice][super][row][column], where there is more than one super
     const int64_t *dense_row
     const int64_t *dense_column
 
 
+cdef void set_partial_product(Work *work, Product *product, int64_t slice,
+                              char *partial) noexcept nogil:
+    """The product of a slice, to dense memory and without bias."""
+    cdef const Contraction *problem = work.product.problem
+    product[0] = work.product
+    product.a = <const char *>problem.a + problem.a_slice[slice] * problem.itemsize
+    product.b = <const char *>problem.b + problem.b_slice[slice] * problem.itemsize
+    product.c = partial
+    product.c_row = work.dense_row
+    product.c_column = work.dense_column
+
+
 cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super,
                       char *partial) noexcept nogil:
+    """That of one super-segment: partial, unless there is no other."""
     cdef const Contraction *problem = work.product.problem
     cdef int64_t size = problem.itemsize
-    product[0] = work.product
-    product.a = <const char *>problem.a + problem.a_slice[slice] * size
-    product.b = <const char *>problem.b + problem.b_slice[slice] * size
+    set_partial_product(work, product, slice, partial)
     product.k_begin = super * HW_SUPER_SEGMENT
     product.k_end = min(product.k_begin + HW_SUPER_SEGMENT, problem.k)
     if work.supers > 1:
-        product.c = partial
-        product.c_row = work.dense_row
-        product.c_column = work.dense_column
-    else:
-        product.c = <char *>problem.c + problem.c_slice[slice] * size
-        if problem.row_bias != NULL:
-            product.row_bias = <const char *>problem.row_bias + problem.bias_slice[slice] * size
-        if problem.column_bias != NULL:
-            product.column_bias = (<const char *>problem.column_bias
-                                   + problem.bias_slice[slice] * size)
+        return
+    product.c = <char *>problem.c + problem.c_slice[slice] * size
+    product.c_row = problem.c_row
+    product.c_column = problem.c_column
+    if problem.row_bias != NULL:
+        product.row_bias = <const char *>problem.row_bias + problem.bias_slice[slice] * size
+    if problem.column_bias != NULL:
+        product.column_bias = <const char *>problem.column_bias + problem.bias_slice[slice] * size
 
 
 cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -63,25 +79,50 @@ cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
     multiply(&product, 1)       # a task inside a task is never asked to stop, so this cannot fail
 
 
+cdef void segments_task(void *context, int64_t index, int worker) noexcept nogil:
+    """Some consecutive segments of a product, each to a part of its own."""
+    cdef Work *work = <Work *>context
+    cdef Product product = work.product
+    cdef int64_t begin = work.segments * index // work.segment_tasks
+    cdef int64_t end = work.segments * (index + 1) // work.segment_tasks
+    product.k_begin = begin * HW_SEGMENT
+    product.k_end = min(end * HW_SEGMENT, product.problem.k)
+    product.c += begin * product.c_segment * product.problem.itemsize
+    product.packing += worker * product.packing_bytes
+    multiply(&product, 1)
+
+
 cdef struct Fold:
     const Contraction *problem
     const char *partials
-    int64_t slice, supers, first    # first: the super that partials begins with
+    int64_t slice, first            # first: the super that partials begins with
+    int64_t count, group            # of partial sums, and so many of them make a super
 
 
 cdef void fold_row(Fold *fold, int64_t row, real typed) noexcept nogil:
     """c = (c + partial) for each super in order, + bias after the last."""
     cdef const Contraction *problem = fold.problem
-    cdef int64_t slice = fold.slice, size = problem.rows * problem.columns, j, super
+    cdef int64_t slice = fold.slice, size = problem.rows * problem.columns, j, begin, i
     cdef real *c = (<real *>problem.c + problem.c_slice[slice]) + problem.c_row[row]
     cdef const real *partial = <const real *>fold.partials + row * problem.columns
-    cdef int64_t total = ceil_div(problem.k, HW_SUPER_SEGMENT)
-    cdef real value
+    cdef bint last = fold.first + ceil_div(fold.count, fold.group) == ceil_div(problem.k,
+                                                                               HW_SUPER_SEGMENT)
+    cdef real value, sum
     for j in range(problem.columns):
-        value = partial[j] if fold.first == 0 else c[problem.c_column[j]] + partial[j]
-        for super in range(1, fold.supers):
-            value = value + partial[super * size + j]
-        if fold.first + fold.supers == total:
+        value = 0
+        begin = 0
+        while begin < fold.count:
+            sum = partial[begin * size + j]
+            for i in range(begin + 1, min(begin + fold.group, fold.count)):
+                sum = sum + partial[i * size + j]
+            if begin > 0:
+                value = value + sum
+            elif fold.first > 0:
+                value = c[problem.c_column[j]] + sum
+            else:
+                value = sum
+            begin += fold.group
+        if last:
             if problem.row_bias != NULL:
                 value = value + (<const real *>problem.row_bias)[problem.bias_slice[slice] + row]
             if problem.column_bias != NULL:
@@ -146,11 +187,11 @@ cdef int contract(const Contraction *given) except -1 nogil:
     cdef Work work
     cdef Product product
     cdef Fold fold
-    cdef int64_t slice, super, i, memory, products, partial_bytes
+    cdef int64_t slice, super, i, memory, products, partials, partial_bytes
     cdef int threads
     cdef int64_t *dense
     cdef char *workspace
-    cdef bint whole_products
+    cdef bint whole_products, apart
     if problem.slices == 0 or problem.rows == 0 or problem.columns == 0:
         return 0
     if problem.k == 0:
@@ -162,22 +203,26 @@ cdef int contract(const Contraction *given) except -1 nogil:
     threads = worthwhile_threads(
         <double>problem.slices * problem.rows * problem.columns * problem.k / 32)
     partial_bytes = problem.rows * problem.columns * problem.itemsize
+    # Segments as tasks: if c is too small to be cut, and their sums stay in the caches.
+    work.segments = ceil_div(problem.k, HW_SEGMENT)
+    apart = (problem.slices < threads and work.segments >= 2 * threads and not work.product.few_rows
+             and problem.rows * problem.columns <= SMALL
+             and work.segments * partial_bytes <= PARTIALS_AT_MOST)
     # Whole products as tasks: if they suffice for all threads and their partial sums are small.
-    whole_products = products >= 2 * threads and (
-        work.supers == 1 or <double>products * partial_bytes < 2**25)
+    whole_products = not apart and products >= 2 * threads and (
+        work.supers == 1 or <double>products * partial_bytes <= PARTIALS_AT_MOST)
     if whole_products and threads > products:
         threads = <int>products
-    memory = work.product.packing_bytes * threads
-    if work.supers > 1:
-        memory += ceil_div((products if whole_products else 1) * partial_bytes, 64) * 64
+    partials = work.segments if apart else 0 if work.supers == 1 else products if whole_products else 1
+    memory = work.product.packing_bytes * threads + ceil_div(partials * partial_bytes, 64) * 64
+    if partials:
         memory += 8 * (problem.rows + problem.columns)
     workspace = <char *>workspace_take(memory)
     try:
         work.product.packing = workspace
-        if work.supers > 1:
+        if partials:
             work.partials = workspace + work.product.packing_bytes * threads
-            dense = <int64_t *>(work.partials + ceil_div(
-                (products if whole_products else 1) * partial_bytes, 64) * 64)
+            dense = <int64_t *>(work.partials + ceil_div(partials * partial_bytes, 64) * 64)
             for i in range(problem.rows):
                 dense[i] = i * problem.columns
             for i in range(problem.columns):
@@ -185,11 +230,24 @@ cdef int contract(const Contraction *given) except -1 nogil:
             work.dense_row = dense
             work.dense_column = dense + problem.rows
         fold.problem = &problem
+        fold.first = 0
+        fold.group = 1
+        if apart:
+            work.segment_tasks = min(work.segments, 4 * threads)
+            fold.group = HW_SUPER_SEGMENT // HW_SEGMENT
+            fold.count = work.segments
+            fold.partials = work.partials
+            for slice in range(problem.slices):
+                fold.slice = slice
+                set_partial_product(&work, &work.product, slice, work.partials)
+                work.product.c_segment = problem.rows * problem.columns
+                parallel_for(segments_task, &work, work.segment_tasks, threads)
+                parallel_for(fold_task, &fold, problem.rows, threads)
+            return 0
         if whole_products:
             parallel_for(product_task, &work, products, threads)
             if work.supers > 1:
-                fold.first = 0
-                fold.supers = work.supers
+                fold.count = work.supers
                 for slice in range(problem.slices):
                     fold.slice = slice
                     fold.partials = work.partials + slice * work.supers * partial_bytes
@@ -202,7 +260,7 @@ cdef int contract(const Contraction *given) except -1 nogil:
                 if work.supers > 1:
                     fold.slice = slice
                     fold.first = super
-                    fold.supers = 1
+                    fold.count = 1
                     fold.partials = work.partials
                     parallel_for(fold_task, &fold, problem.rows, threads)
         return 0

@@ -193,7 +193,7 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     direct.stride[0], direct.stride[1] = stride_h, stride_w
     direct.first[0], direct.first[1] = -top, -left
     direct.step[0], direct.step[1] = dilation_h, dilation_w
-    if correlates(&direct):
+    if vw.shape[R] * vw.shape[S] > 1 and correlates(&direct):
         with nogil:
             correlate(&direct)
         return
@@ -343,7 +343,7 @@ cdef bint direct_residue(View *vdy, View *vw, View *vdx, const Residue *down,
         with nogil:
             fill_with_zeros(&direct.y)
         return True
-    if not correlates(&direct):
+    if down.taps * across.taps == 1 or not correlates(&direct):
         return False
     direct.w += down.first_tap * vw.strides[R] + across.first_tap * vw.strides[S]
     with nogil:

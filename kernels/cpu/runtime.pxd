@@ -10,18 +10,20 @@ cdef extern from "dispatch.h" nogil:
                                  const double *row_bias, const double *column_bias) noexcept nogil
     int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
     int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
-    ctypedef void (*hw_pack_f32)(int64_t k, const float *b, int64_t stride,
-                                 float *panel) noexcept nogil
-    ctypedef void (*hw_pack_f64)(int64_t k, const double *b, int64_t stride,
-                                 double *panel) noexcept nogil
     ctypedef struct hw_contraction_tiles:
         int rows, columns_f32, columns_f64
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         hw_tile_f32 narrow_f32[17]
         hw_tile_f64 narrow_f64[17]
-        hw_pack_f32 copy_f32, transpose_f32
-        hw_pack_f64 copy_f64, transpose_f64
+        void (*copy_f32)(int64_t k, const float *b, int64_t b_k, int64_t column, int64_t columns,
+                         float *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*copy_f64)(int64_t k, const double *b, int64_t b_k, int64_t column, int64_t columns,
+                         double *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*transpose_f32)(int64_t k, const float *b, const int64_t *b_column, int64_t columns,
+                              float *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*transpose_f64)(int64_t k, const double *b, const int64_t *b_column, int64_t columns,
+                              double *panels, int64_t panel, int64_t pitch) noexcept nogil
     ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
                                     const float *b, const int64_t *b_k, float *c, int64_t c_row,
                                     int flags, const float *bias) noexcept nogil
