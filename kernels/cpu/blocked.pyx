@@ -9,9 +9,8 @@ of a and b in memory of its own. Loops inside a block, outermost first:
 
 A tile reads its operands at any stride, so what lies evenly is not packed, strip by strip of a (unless
 it would be thrown out of the L1 cache by itself); b is, unless it is small, since rows of b far apart
-would fall on one another in the caches. Offsets that are not even, as at the borders of images, are
-packed run by run. A product of few rows uses b once and must not wait for it: few_rows goes through it
-in the order of memory, as fast as that can be read, some steps of every chain at a time.
+would fall on one another in the caches. What the next tiles need is asked for ahead, where no
+prefetcher would. Products of few rows are few_rows.pyx's.
 
 Nothing here decides a bit of the result: the tile does the chain, and c folds in ascending order.
 """
@@ -19,8 +18,15 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from halfwave._cpu.contraction cimport Contraction
+from halfwave._cpu.few_rows cimport (
+    few_rows_elements, few_rows_task, few_rows_tasks, has_few_rows,
+)
+from halfwave._cpu.packing cimport (
+    PAD, Product, Spacing, ceil_div, evenly_spaced, mostly_adjacent, pack_b, real, run_of, run_tile,
+    strip_of_a,
+)
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, HW_COLUMN_BIAS, HW_RESUME, HW_ROW_BIAS, hw_contraction_tiles, parallel_for,
+    HW_ACCUMULATE, HW_COLUMN_BIAS, HW_ROW_BIAS, hw_contraction_tiles, parallel_for,
 )
 
 cdef extern from "common/contraction.h" nogil:
@@ -38,10 +44,6 @@ cdef extern from *:
     """
     void fetch(const void *first, int64_t stride, int64_t rows, int64_t bytes) noexcept nogil
 
-ctypedef fused real:
-    float
-    double
-
 # Measured on a Zen 4 core, GFLOP/s of 117. Strips of 8 or 14 rows in place: 113 and 113 for 256³, 110
 # and 77 for 1024³, 103 and 84 for 4096 × 4096 × 64; a packed: 108, 105, 78. b in place or packed:
 # 113 and 110 for 256³, 77 and 110 for 1024³.
@@ -51,124 +53,10 @@ cdef enum:
     ROWS_IN_PLACE = 8           # of a: at worst all fall on one set of the L1 cache, which has 8 ways
     BYTES_IN_PLACE = 1 << 20    # of b, from the first row of a segment to its last
     SAME_SET = 4096             # bytes: so far apart, lines fall on one set of the L1 cache
-    FEW_ROWS = 16
-    STEPS_TRANSPOSED = 128      # of a panel that few_rows packs: 16 KiB, for the L1 cache
-    LINES_OF_B = 64             # panels a task of few_rows goes along at a time: 8 KiB of a row of b
     LEAST_ROWS = 64             # of a block, where there are enough for the threads
     LEAST_COLUMNS = 128
-    PAD = 16                    # after what would else be a power of two apart
-
-# ---- packing --------------------------------------------------------------------------------------
-
-
-cdef inline int64_t run_of(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    """How many of the offsets are evenly spaced, from the first one."""
-    cdef int64_t i = 1
-    while i < count and offsets[i] - offsets[i - 1] == stride:
-        i += 1
-    return i
-
-
-cdef inline bint evenly_spaced(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    return run_of(offsets, count, stride) == count
-
-
-cdef inline bint mostly_adjacent(const int64_t *offsets, int64_t count) noexcept nogil:
-    """Whether at least three in four are neighbours in memory."""
-    cdef int64_t i, gaps = 0
-    for i in range(1, count):
-        gaps += offsets[i] - offsets[i - 1] != 1
-    return gaps * 4 <= count
-
-
-cdef void pack_b(Product *product, int64_t column, int64_t columns, int64_t k_begin, int64_t k,
-                 real *panels, int64_t panel, int64_t pitch) noexcept nogil:
-    """Steps [k_begin, k_begin + k) of a block's columns, panels that far apart, steps at the pitch."""
-    cdef const Contraction *problem = product.problem
-    cdef const real *b = <const real *>product.b
-    cdef const int64_t *across = problem.b_column + column
-    cdef const int64_t *along = problem.b_k + k_begin
-    cdef int64_t width = product.tile_columns, j = 0, p = 0, count, steps, stride
-    cdef real *to
-    if mostly_adjacent(across, columns) and columns > 1:
-        while j < columns:
-            count = run_of(across + j, columns - j, 1)
-            p = 0
-            while p < k:
-                stride = along[p + 1] - along[p] if p + 1 < k else 0
-                steps = run_of(along + p, k - p, stride)
-                to = panels + p * pitch
-                if real is float:
-                    product.tiles.copy_f32(steps, b + along[p] + across[j], stride, j, count, to, panel,
-                                            pitch)
-                else:
-                    product.tiles.copy_f64(steps, b + along[p] + across[j], stride, j, count, to, panel,
-                                            pitch)
-                p += steps
-            j += count
-    elif mostly_adjacent(along, k):
-        while p < k:
-            steps = run_of(along + p, k - p, 1)
-            to = panels + p * pitch
-            if real is float:
-                product.tiles.transpose_f32(steps, b + along[p], across, columns, to, panel, pitch)
-            else:
-                product.tiles.transpose_f64(steps, b + along[p], across, columns, to, panel, pitch)
-            p += steps
-    else:
-        while j < columns:
-            to = panels + j // width * panel
-            count = min(width, columns - j)
-            for p in range(k):
-                for stride in range(count):
-                    to[p * pitch + stride] = b[along[p] + across[j + stride]]
-            j += count
-
-
-cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t k_begin, int64_t k,
-                            bint even_k, real *strip, int64_t *a_row, int64_t *a_k) noexcept nogil:
-    """Steps [k_begin, k_begin + k) of a strip: in place or packed."""
-    cdef const Contraction *problem = product.problem
-    cdef const real *a = <const real *>product.a
-    cdef const int64_t *across = problem.a_row + row
-    cdef const int64_t *along = problem.a_k + k_begin
-    cdef int64_t i, p, steps
-    cdef bint even_rows
-    a_row[0] = across[1] - across[0] if rows > 1 else 1
-    a_k[0] = along[1] - along[0] if k > 1 else 1
-    even_rows = evenly_spaced(across, rows, a_row[0])
-    if even_rows and even_k:
-        return a + across[0] + along[0]
-    a_row[0], a_k[0] = HW_SEGMENT + PAD, 1
-    for i in range(rows):
-        p = 0
-        while p < k:
-            steps = run_of(along + p, k - p, 1)
-            if steps > 1:
-                memcpy(strip + i * a_row[0] + p, a + across[i] + along[p], steps * sizeof(real))
-            else:
-                strip[i * a_row[0] + p] = a[across[i] + along[p]]
-            p += steps
-    return strip
 
 # ---- tiles ----------------------------------------------------------------------------------------
-
-
-cdef inline void run_tile(Product *product, bint narrow, int64_t rows, int64_t k, const real *a,
-                          int64_t a_row, int64_t a_k, const real *b, int64_t b_k, real *c,
-                          int64_t c_row, int flags, const real *row_bias,
-                          const real *column_bias) noexcept nogil:
-    if real is float:
-        if narrow:
-            product.tiles.narrow_f32[rows](k, a, a_row, a_k, b, b_k, c, c_row, flags, row_bias,
-                                           column_bias)
-        else:
-            product.tiles.f32[rows](k, a, a_row, a_k, b, b_k, c, c_row, flags, row_bias, column_bias)
-    elif narrow:
-        product.tiles.narrow_f64[rows](k, a, a_row, a_k, b, b_k, c, c_row, flags, row_bias,
-                                       column_bias)
-    else:
-        product.tiles.f64[rows](k, a, a_row, a_k, b, b_k, c, c_row, flags, row_bias, column_bias)
 
 
 cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_t column, int64_t columns,
@@ -282,7 +170,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
     k_begin = product.k_begin
     while k_begin < product.k_end:
         k = min(HW_SEGMENT, product.k_end - k_begin)
-        flags = HW_ACCUMULATE if k_begin > product.k_begin and product.c_segment == 0 else 0
+        flags = HW_ACCUMULATE if k_begin > product.k_begin else 0
         if k_begin + k == product.k_end:
             flags |= HW_ROW_BIAS if product.row_bias != NULL else 0
             flags |= HW_COLUMN_BIAS if product.column_bias != NULL else 0
@@ -339,93 +227,13 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                     edge_tile[real](product, c, row, rows, column, columns, k, a, a_row, a_k, b, b_k,
                                     flags)
         k_begin += k
-        c += product.c_segment
-
-
-cdef void few_rows(Product *product, int64_t index, real *packing, real typed) noexcept nogil:
-    """All rows × a range of panels, some steps of every chain at a time.
-
-    Chains go on in memory beside c (HW_RESUME). 8 rows of b at a time are what prefetchers follow
-    best (42 GB/s of the 43 that reading alone reaches); more, where arithmetic takes longer. Where b
-    is contiguous along the chain, a panel of it is packed, as much as stays in the L1 cache.
-    """
-    cdef const Contraction *problem = product.problem
-    cdef int64_t width = product.tile_columns, rows = problem.rows
-    cdef int64_t panel_begin = product.panels * index // product.column_chunks
-    cdef int64_t panel_end = product.panels * (index + 1) // product.column_chunks
-    cdef int64_t first = panel_begin * width
-    cdef int64_t line_length = (panel_end - panel_begin) * width + PAD
-    cdef int64_t k_begin = product.k_begin, k_end, at, k, steps, panel, column, columns
-    cdef int64_t strip, row, height, b_k = 0, i, j
-    cdef int64_t a_row[FEW_ROWS]
-    cdef int64_t a_k[FEW_ROWS]
-    cdef const real *a[FEW_ROWS]
-    cdef const real *b
-    cdef real *chains = packing + width * HW_SEGMENT
-    cdef real *strip_memory = chains + rows * (LINES_OF_B * width + PAD)
-    cdef real *c = <real *>product.c
-    cdef real *line
-    cdef real value
-    cdef bint even_k
-    if not product.b_rows_adjacent:
-        steps = STEPS_TRANSPOSED
-    else:
-        steps = 8 if rows <= 4 and not product.b_in_place else 16
-    while k_begin < product.k_end:
-        k_end = min(k_begin + HW_SEGMENT, product.k_end)
-        k = k_end - k_begin
-        even_k = evenly_spaced(problem.a_k + k_begin, k,
-                               problem.a_k[k_begin + 1] - problem.a_k[k_begin] if k > 1 else 1)
-        for strip in range(product.strips):
-            row = rows * strip // product.strips
-            height = rows * (strip + 1) // product.strips - row
-            a[strip] = strip_of_a[real](product, row, height, k_begin, k, even_k,
-                                        strip_memory + row * (HW_SEGMENT + PAD), &a_row[strip],
-                                        &a_k[strip])
-        at = k_begin
-        while at < k_end:
-            k = min(steps, k_end - at)
-            for panel in range(panel_begin, panel_end):
-                column = panel * width
-                columns = min(width, problem.columns - column)
-                if product.b_rows_adjacent and columns == width:
-                    b = <const real *>product.b + problem.b_k[at] + problem.b_column[column]
-                    b_k = product.b_k.stride
-                else:
-                    b_k = width if columns * 2 > width else width // 2
-                    pack_b[real](product, column, columns, at, k, packing, 0, b_k)
-                    b = packing
-                for strip in range(product.strips):
-                    row = rows * strip // product.strips
-                    height = rows * (strip + 1) // product.strips - row
-                    run_tile[real](product, columns * 2 <= width, height, k,
-                                   a[strip] + (at - k_begin) * a_k[strip], a_row[strip], a_k[strip],
-                                   b, b_k, chains + row * line_length + column - first, line_length,
-                                   HW_RESUME if at > k_begin else 0, NULL, NULL)
-            at += k
-        for i in range(rows):
-            line = c + product.c_row[i]
-            for j in range(first, min(panel_end * width, problem.columns)):
-                value = chains[i * line_length + j - first]
-                if k_begin > product.k_begin:
-                    value = line[product.c_column[j]] + value
-                if k_end == product.k_end:
-                    if product.row_bias != NULL:
-                        value = value + (<const real *>product.row_bias)[i]
-                    if product.column_bias != NULL:
-                        value = value + (<const real *>product.column_bias)[j]
-                line[product.c_column[j]] = value
-        k_begin = k_end
 
 
 cdef void block_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef Product *product = <Product *>context
     cdef char *packing = product.packing + worker * product.packing_bytes
     if product.few_rows:
-        if product.problem.itemsize == 4:
-            few_rows[float](product, index, <float *>packing, 0)
-        else:
-            few_rows[double](product, index, <double *>packing, 0)
+        few_rows_task(product, index, packing)
     elif product.problem.itemsize == 4:
         block[float](product, index, <float *>packing, 0)
     else:
@@ -460,7 +268,8 @@ cdef void survey(Product *product, const Contraction *problem,
     product.a_row_adjacent = problem.rows > 1 and evenly_spaced(problem.a_row, problem.rows, 1)
     product.b_column_adjacent = problem.columns > 1 and mostly_adjacent(problem.b_column,
                                                                         problem.columns)
-    product.few_strips = problem.rows <= 32 * ROWS_IN_PLACE
+    product.b_k_adjacent = mostly_adjacent(problem.b_k, problem.k)
+    product.few_strips = problem.rows <= 16 * ROWS_IN_PLACE
     product.a_across = (
         product.a_row_adjacent and product.a_k.even
         and product.a_k.stride * problem.itemsize % SAME_SET == 0)
@@ -469,9 +278,9 @@ cdef void survey(Product *product, const Contraction *problem,
     product.block_panels = min(
         (BLOCK_STEPS // 2 if product.few_strips and not product.b_in_place else BLOCK_STEPS) // k, MOST_PANELS, product.panels)
     product.panel_size = width * k + PAD
-    product.few_rows = problem.rows <= FEW_ROWS and (problem.rows < 4 or not product.b_in_place)
+    product.few_rows = has_few_rows(product)
     if product.few_rows:
-        elements = width * HW_SEGMENT + problem.rows * (LINES_OF_B * width + PAD + HW_SEGMENT + PAD)
+        elements = few_rows_elements(product)
     else:
         elements = product.block_panels * product.panel_size + max(tiles.rows, width) * (HW_SEGMENT + PAD)
     product.packing_bytes = ceil_div(elements * problem.itemsize, 64) * 64
@@ -504,11 +313,8 @@ cdef void cut(Product *product, int threads) noexcept nogil:
 
 
 cdef int multiply(Product *product, int threads) except -1 nogil:
-    cdef int64_t lines
     if product.few_rows:
-        lines = LINES_OF_B if product.b_rows_adjacent else 1
-        product.row_chunks = 1
-        product.column_chunks = max(ceil_div(product.panels, lines), min(product.panels, threads))
+        product.row_chunks, product.column_chunks = 1, few_rows_tasks(product, threads)
     else:
         cut(product, threads)
     return parallel_for(block_task, product, product.row_chunks * product.column_chunks, threads)

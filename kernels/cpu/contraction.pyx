@@ -3,68 +3,53 @@
 Slices (a batch, the groups of a convolution) are independent products; super-segments, 32 segments of
 512 terms, fold on their own and then into c in order. With enough of either for all threads, whole
 products are the tasks and nothing inside them waits; otherwise one blocked product after the other
-is shared out. Where c is small and the axis is long, the segments are: their sums stay apart until all
-are there. Lanes go along what is contiguous in c: the problem is transposed if that is the rows.
+is shared out. Lanes go along what is contiguous in c: the problem is transposed if that is the rows.
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport Product, ceil_div, multiply, survey
+from halfwave._cpu.blocked cimport multiply, survey
+from halfwave._cpu.packing cimport Product, ceil_div, real
 from halfwave._cpu.runtime cimport (
     parallel_for, tiles, workspace_give, workspace_take, worthwhile_threads,
 )
 
 cdef extern from "common/contraction.h" nogil:
-    int64_t HW_SEGMENT
     int64_t HW_SUPER_SEGMENT
 
 cdef enum:
-    SMALL = 1 << 17             # outputs
-    PARTIALS_AT_MOST = 1 << 24  # bytes
-
-ctypedef fused real:
-    float
-    double
+    LONG = 4 * 512      # a contracted axis: worth a copy of c
 
 cdef struct Work:
     Product product                 # what all products share
     int64_t supers
-    int64_t segments, segment_tasks # where segments are shared out
-    char *partials                  # [slice][super][row][column], where there is more than one super
+    bint apart                      # sums go to partials first: of several supers, or if c is scattered
+    char *partials                  # [slice][super][row][column]
     const int64_t *dense_row
     const int64_t *dense_column
 
 
-cdef void set_partial_product(Work *work, Product *product, int64_t slice,
-                              char *partial) noexcept nogil:
-    """The product of a slice, to dense memory and without bias."""
-    cdef const Contraction *problem = work.product.problem
-    product[0] = work.product
-    product.a = <const char *>problem.a + problem.a_slice[slice] * problem.itemsize
-    product.b = <const char *>problem.b + problem.b_slice[slice] * problem.itemsize
-    product.c = partial
-    product.c_row = work.dense_row
-    product.c_column = work.dense_column
-
-
 cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super,
                       char *partial) noexcept nogil:
-    """That of one super-segment: partial, unless there is no other."""
     cdef const Contraction *problem = work.product.problem
     cdef int64_t size = problem.itemsize
-    set_partial_product(work, product, slice, partial)
+    product[0] = work.product
+    product.a = <const char *>problem.a + problem.a_slice[slice] * size
+    product.b = <const char *>problem.b + problem.b_slice[slice] * size
     product.k_begin = super * HW_SUPER_SEGMENT
     product.k_end = min(product.k_begin + HW_SUPER_SEGMENT, problem.k)
-    if work.supers > 1:
-        return
-    product.c = <char *>problem.c + problem.c_slice[slice] * size
-    product.c_row = problem.c_row
-    product.c_column = problem.c_column
-    if problem.row_bias != NULL:
-        product.row_bias = <const char *>problem.row_bias + problem.bias_slice[slice] * size
-    if problem.column_bias != NULL:
-        product.column_bias = <const char *>problem.column_bias + problem.bias_slice[slice] * size
+    if work.apart:
+        product.c = partial
+        product.c_row = work.dense_row
+        product.c_column = work.dense_column
+    else:
+        product.c = <char *>problem.c + problem.c_slice[slice] * size
+        if problem.row_bias != NULL:
+            product.row_bias = <const char *>problem.row_bias + problem.bias_slice[slice] * size
+        if problem.column_bias != NULL:
+            product.column_bias = (<const char *>problem.column_bias
+                                   + problem.bias_slice[slice] * size)
 
 
 cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -79,50 +64,25 @@ cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
     multiply(&product, 1)       # a task inside a task is never asked to stop, so this cannot fail
 
 
-cdef void segments_task(void *context, int64_t index, int worker) noexcept nogil:
-    """Some consecutive segments of a product, each to a part of its own."""
-    cdef Work *work = <Work *>context
-    cdef Product product = work.product
-    cdef int64_t begin = work.segments * index // work.segment_tasks
-    cdef int64_t end = work.segments * (index + 1) // work.segment_tasks
-    product.k_begin = begin * HW_SEGMENT
-    product.k_end = min(end * HW_SEGMENT, product.problem.k)
-    product.c += begin * product.c_segment * product.problem.itemsize
-    product.packing += worker * product.packing_bytes
-    multiply(&product, 1)
-
-
 cdef struct Fold:
     const Contraction *problem
     const char *partials
-    int64_t slice, first            # first: the super that partials begins with
-    int64_t count, group            # of partial sums, and so many of them make a super
+    int64_t slice, supers, first    # first: the super that partials begins with
 
 
 cdef void fold_row(Fold *fold, int64_t row, real typed) noexcept nogil:
     """c = (c + partial) for each super in order, + bias after the last."""
     cdef const Contraction *problem = fold.problem
-    cdef int64_t slice = fold.slice, size = problem.rows * problem.columns, j, begin, i
+    cdef int64_t slice = fold.slice, size = problem.rows * problem.columns, j, super
     cdef real *c = (<real *>problem.c + problem.c_slice[slice]) + problem.c_row[row]
     cdef const real *partial = <const real *>fold.partials + row * problem.columns
-    cdef bint last = fold.first + ceil_div(fold.count, fold.group) == ceil_div(problem.k,
-                                                                               HW_SUPER_SEGMENT)
-    cdef real value, sum
+    cdef int64_t total = ceil_div(problem.k, HW_SUPER_SEGMENT)
+    cdef real value
     for j in range(problem.columns):
-        value = 0
-        begin = 0
-        while begin < fold.count:
-            sum = partial[begin * size + j]
-            for i in range(begin + 1, min(begin + fold.group, fold.count)):
-                sum = sum + partial[i * size + j]
-            if begin > 0:
-                value = value + sum
-            elif fold.first > 0:
-                value = c[problem.c_column[j]] + sum
-            else:
-                value = sum
-            begin += fold.group
-        if last:
+        value = partial[j] if fold.first == 0 else c[problem.c_column[j]] + partial[j]
+        for super in range(1, fold.supers):
+            value = value + partial[super * size + j]
+        if fold.first + fold.supers == total:
             if problem.row_bias != NULL:
                 value = value + (<const real *>problem.row_bias)[problem.bias_slice[slice] + row]
             if problem.column_bias != NULL:
@@ -162,7 +122,11 @@ cdef void empty_sum(const Contraction *problem, int64_t slice, real typed) noexc
 
 
 cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
-    """The same problem, transposed if lanes fit the rows better: where c is contiguous, else longer."""
+    """The same problem, transposed if lanes fit the rows better: where c is contiguous, else longer.
+
+    A long axis along which both operands are contiguous across: then the longer side becomes the rows,
+    since that operand is read in place, in order.
+    """
     cdef Contraction problem = given[0]
     cdef bint rows_adjacent = given.rows > 1 and given.c_row[1] - given.c_row[0] == 1
     cdef bint columns_adjacent = given.columns > 1 and given.c_column[1] - given.c_column[0] == 1
@@ -171,6 +135,9 @@ cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
         transpose = True
     elif given.rows < 8 and given.columns > given.rows:
         transpose = False
+    elif (given.k >= LONG and given.columns >= 2 * given.rows and columns_adjacent
+            and given.a_row[1] - given.a_row[0] == 1 and given.b_column[1] - given.b_column[0] == 1):
+        transpose = True
     if transpose:
         problem.rows, problem.columns = given.columns, given.rows
         problem.a, problem.b = given.b, given.a
@@ -187,11 +154,11 @@ cdef int contract(const Contraction *given) except -1 nogil:
     cdef Work work
     cdef Product product
     cdef Fold fold
-    cdef int64_t slice, super, i, memory, products, partials, partial_bytes
+    cdef int64_t slice, super, i, memory, products, partial_bytes
     cdef int threads
     cdef int64_t *dense
     cdef char *workspace
-    cdef bint whole_products, apart
+    cdef bint whole_products
     if problem.slices == 0 or problem.rows == 0 or problem.columns == 0:
         return 0
     if problem.k == 0:
@@ -199,30 +166,28 @@ cdef int contract(const Contraction *given) except -1 nogil:
     memset(&work, 0, sizeof(Work))
     survey(&work.product, &problem, tiles().contraction)
     work.supers = ceil_div(problem.k, HW_SUPER_SEGMENT)
+    work.apart = work.supers > 1 or (problem.k >= LONG and problem.columns > 1
+                                     and problem.c_column[1] - problem.c_column[0] != 1)
     products = problem.slices * work.supers
     threads = worthwhile_threads(
         <double>problem.slices * problem.rows * problem.columns * problem.k / 32)
     partial_bytes = problem.rows * problem.columns * problem.itemsize
-    # Segments as tasks: if c is too small to be cut, and their sums stay in the caches.
-    work.segments = ceil_div(problem.k, HW_SEGMENT)
-    apart = (problem.slices < threads and work.segments >= 2 * threads and not work.product.few_rows
-             and problem.rows * problem.columns <= SMALL
-             and work.segments * partial_bytes <= PARTIALS_AT_MOST)
     # Whole products as tasks: if they suffice for all threads and their partial sums are small.
-    whole_products = not apart and products >= 2 * threads and (
-        work.supers == 1 or <double>products * partial_bytes <= PARTIALS_AT_MOST)
+    whole_products = products >= 2 * threads and (
+        not work.apart or <double>products * partial_bytes < 2**25)
     if whole_products and threads > products:
         threads = <int>products
-    partials = work.segments if apart else 0 if work.supers == 1 else products if whole_products else 1
-    memory = work.product.packing_bytes * threads + ceil_div(partials * partial_bytes, 64) * 64
-    if partials:
+    memory = work.product.packing_bytes * threads
+    if work.apart:
+        memory += ceil_div((products if whole_products else 1) * partial_bytes, 64) * 64
         memory += 8 * (problem.rows + problem.columns)
     workspace = <char *>workspace_take(memory)
     try:
         work.product.packing = workspace
-        if partials:
+        if work.apart:
             work.partials = workspace + work.product.packing_bytes * threads
-            dense = <int64_t *>(work.partials + ceil_div(partials * partial_bytes, 64) * 64)
+            dense = <int64_t *>(work.partials + ceil_div(
+                (products if whole_products else 1) * partial_bytes, 64) * 64)
             for i in range(problem.rows):
                 dense[i] = i * problem.columns
             for i in range(problem.columns):
@@ -230,24 +195,11 @@ cdef int contract(const Contraction *given) except -1 nogil:
             work.dense_row = dense
             work.dense_column = dense + problem.rows
         fold.problem = &problem
-        fold.first = 0
-        fold.group = 1
-        if apart:
-            work.segment_tasks = min(work.segments, 4 * threads)
-            fold.group = HW_SUPER_SEGMENT // HW_SEGMENT
-            fold.count = work.segments
-            fold.partials = work.partials
-            for slice in range(problem.slices):
-                fold.slice = slice
-                set_partial_product(&work, &work.product, slice, work.partials)
-                work.product.c_segment = problem.rows * problem.columns
-                parallel_for(segments_task, &work, work.segment_tasks, threads)
-                parallel_for(fold_task, &fold, problem.rows, threads)
-            return 0
         if whole_products:
             parallel_for(product_task, &work, products, threads)
-            if work.supers > 1:
-                fold.count = work.supers
+            if work.apart:
+                fold.first = 0
+                fold.supers = work.supers
                 for slice in range(problem.slices):
                     fold.slice = slice
                     fold.partials = work.partials + slice * work.supers * partial_bytes
@@ -257,10 +209,10 @@ cdef int contract(const Contraction *given) except -1 nogil:
             for super in range(work.supers):
                 set_product(&work, &product, slice, super, work.partials)
                 multiply(&product, threads)
-                if work.supers > 1:
+                if work.apart:
                     fold.slice = slice
                     fold.first = super
-                    fold.count = 1
+                    fold.supers = 1
                     fold.partials = work.partials
                     parallel_for(fold_task, &fold, problem.rows, threads)
         return 0

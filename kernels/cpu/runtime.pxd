@@ -24,6 +24,10 @@ cdef extern from "dispatch.h" nogil:
                               float *panels, int64_t panel, int64_t pitch) noexcept nogil
         void (*transpose_f64)(int64_t k, const double *b, const int64_t *b_column, int64_t columns,
                               double *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*chains_f32)(int64_t k, const float *a, int64_t a_k, const float *b,
+                           const int64_t *b_column, float *sums) noexcept nogil
+        void (*chains_f64)(int64_t k, const double *a, int64_t a_k, const double *b,
+                           const int64_t *b_column, double *sums) noexcept nogil
     ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
                                     const float *b, const int64_t *b_k, float *c, int64_t c_row,
                                     int flags, const float *bias) noexcept nogil

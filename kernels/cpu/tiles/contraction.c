@@ -146,6 +146,13 @@
 #endif
 
 #define UNROLL _Pragma("GCC unroll 16")
+#if defined(__x86_64__)
+#define KEEP_SCALAR(x) __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+#define KEEP_SCALAR(x) __asm__("" : "+w"(x));
+#else
+#define KEEP_SCALAR(x)
+#endif
 #define FETCH (1024 / (int)sizeof(REAL)) /* ahead of transposing, in each column */
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define LOW_2(a, b) SHUFFLE(a, b, 0, 2)
@@ -161,6 +168,7 @@
 #define VEC f32v
 #define VEC_U f32u
 #define FMA f32_fma
+#define SCALAR_FMA fmaf
 #define LANES F32_LANES
 #if F32_LANES == 16
 #define INTERLEAVE_LOW LOW_16
@@ -187,12 +195,14 @@ EACH_HEIGHT(TILE, narrow_f32)
 #undef VEC
 #undef VEC_U
 #undef FMA
+#undef SCALAR_FMA
 #undef LANES
 
 #define REAL double
 #define VEC f64v
 #define VEC_U f64u
 #define FMA f64_fma
+#define SCALAR_FMA fma
 #define LANES F64_LANES
 #if F64_LANES == 8
 #define INTERLEAVE_LOW LOW_8
@@ -226,4 +236,6 @@ const hw_contraction_tiles HW_NAME(hw_contraction_tiles) = {
     .copy_f64 = copy_f64,
     .transpose_f32 = transpose_f32,
     .transpose_f64 = transpose_f64,
+    .chains_f32 = chains_f32,
+    .chains_f64 = chains_f64,
 };

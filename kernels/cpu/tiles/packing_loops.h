@@ -64,4 +64,22 @@ static void TYPED(transpose)(int64_t k, const REAL *b, const int64_t *b_column, 
         if (p < k) TYPED(square)(b + k - LANES, at, to + (k - LANES) * pitch, pitch); /* overlaps */
     }
 }
+/* Scalars: lanes would be columns, and lie far apart. Two multiply-adds a cycle are more than memory
+ * delivers. The empty assembly keeps compilers from gathering vectors. */
+static void TYPED(chains)(int64_t k, const REAL *a, int64_t a_k, const REAL *b,
+                          const int64_t *b_column, REAL *sums) {
+    REAL s[8];
+    const REAL *at[8];
+    UNROLL for (int j = 0; j < 8; j++) {
+        s[j] = sums[j];
+        at[j] = b + b_column[j];
+    }
+    for (int64_t p = 0; p < k; p++, a += a_k) {
+        UNROLL for (int j = 0; j < 8; j++) {
+            s[j] = SCALAR_FMA(*a, at[j][p], s[j]);
+            KEEP_SCALAR(s[j])
+        }
+    }
+    UNROLL for (int j = 0; j < 8; j++) sums[j] = s[j];
+}
 #undef WIDTH
