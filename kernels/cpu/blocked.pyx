@@ -22,8 +22,8 @@ from halfwave._cpu.few_rows cimport (
     few_rows_elements, few_rows_task, few_rows_tasks, has_few_rows,
 )
 from halfwave._cpu.packing cimport (
-    PAD, Product, Spacing, ceil_div, evenly_spaced, mostly_adjacent, pack_b, real, run_of, run_tile,
-    strip_of_a,
+    PAD, Product, Spacing, ceil_div, even_steps, evenly_spaced, mostly_adjacent, pack_b, real, run_of,
+    run_tile, strip_of_a,
 )
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, HW_COLUMN_BIAS, HW_ROW_BIAS, hw_contraction_tiles, parallel_for,
@@ -46,15 +46,19 @@ cdef extern from *:
 
 # Measured on a Zen 4 core, GFLOP/s of 117. Strips of 8 or 14 rows in place: 113 and 113 for 256³, 110
 # and 77 for 1024³, 103 and 84 for 4096 × 4096 × 64; a packed: 108, 105, 78. b in place or packed:
-# 113 and 110 for 256³, 77 and 110 for 1024³.
+# 113 and 110 for 256³, 77 and 110 for 1024³. What comes next asked for or not: 93 and 76 for 25088 ×
+# 256 × 64, 85 and 70 for its transpose times the result. a whose rows are adjacent, in place or packed:
+# 105 and 100 for 512³, 89 and 94 for 1024³.
 cdef enum:
-    BLOCK_STEPS = 8 * 512       # of a block's panels together: 512 KiB of b, for the L2 cache
-    MOST_PANELS = 64            # of a block
+    BLOCK_STEPS = 8 * 512       # of the panels at a time together: 512 KiB of b, for the L2 cache
+    MOST_PANELS = 64            # at a time
+    FEW_STRIPS = 16             # b is then used so little that it should not be waited for
     ROWS_IN_PLACE = 8           # of a: at worst all fall on one set of the L1 cache, which has 8 ways
     BYTES_IN_PLACE = 1 << 20    # of b, from the first row of a segment to its last
     SAME_SET = 4096             # bytes: so far apart, lines fall on one set of the L1 cache
     LEAST_ROWS = 64             # of a block, where there are enough for the threads
     LEAST_COLUMNS = 128
+    MOST_WORK = 1 << 30         # multiply-adds of a block: signals are looked for between them
 
 # ---- tiles ----------------------------------------------------------------------------------------
 
@@ -155,7 +159,8 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
     cdef const real *a
     cdef real *strip_memory = packing + product.block_panels * panel_size
     cdef int64_t group = 0, group_end = 0       # rows of a packed together
-    cdef int64_t a_row = 0, a_k = 0, b_k, k_begin, k, strip, panel, row, rows, column, columns, stride, i
+    cdef int64_t a_row = 0, a_k = 0, b_k, k_begin, k, strip, panel, row, rows, column, columns, i
+    cdef int64_t stride
     cdef bint even, even_k
     cdef int flags
     cdef Ahead ahead
@@ -179,8 +184,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                                product.k_begin)
         else:
             ahead = look_ahead(product, first_row, total_rows, first, total, k_begin + k)
-        even_k = product.a_k.even or evenly_spaced(
-            problem.a_k + k_begin, k, problem.a_k[k_begin + 1] - problem.a_k[k_begin] if k > 1 else 1)
+        even_k = even_steps(product, k_begin, k)
         if in_place < total:
             pack_b[real](product, first + in_place, total - in_place, k_begin, k,
                          packing + in_place // width * panel_size, panel_size, pitch)
@@ -201,7 +205,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
             else:
                 a = strip_of_a[real](product, row, rows, k_begin, k, even_k, strip_memory, &a_row,
                                      &a_k)
-                if a_k == 1 and strip + 1 < strip_end:
+                if even_k and a_k == 1 and strip + 1 < strip_end:
                     fetch(<const real *>product.a + problem.a_row[row + rows] + problem.a_k[k_begin],
                           a_row * sizeof(real), rows, k * sizeof(real))
             stride = product.c_row[row + 1] - product.c_row[row] if rows > 1 else 0
@@ -269,20 +273,22 @@ cdef void survey(Product *product, const Contraction *problem,
     product.b_column_adjacent = problem.columns > 1 and mostly_adjacent(problem.b_column,
                                                                         problem.columns)
     product.b_k_adjacent = mostly_adjacent(problem.b_k, problem.k)
-    product.few_strips = problem.rows <= 16 * ROWS_IN_PLACE
+    product.few_strips = problem.rows <= FEW_STRIPS * ROWS_IN_PLACE
     product.a_across = (
         product.a_row_adjacent and product.a_k.even
         and product.a_k.stride * problem.itemsize % SAME_SET == 0)
     product.strips = ceil_div(problem.rows, min(tiles.rows, ROWS_IN_PLACE))
     product.panels = ceil_div(problem.columns, width)
-    product.block_panels = min(
-        (BLOCK_STEPS // 2 if product.few_strips and not product.b_in_place else BLOCK_STEPS) // k, MOST_PANELS, product.panels)
+    product.block_panels = min(BLOCK_STEPS // k, MOST_PANELS, product.panels)
+    if product.few_strips and not product.b_in_place:       # there is another one, asked for ahead
+        product.block_panels = ceil_div(product.block_panels, 2)
     product.panel_size = width * k + PAD
     product.few_rows = has_few_rows(product)
     if product.few_rows:
         elements = few_rows_elements(product)
     else:
-        elements = product.block_panels * product.panel_size + max(tiles.rows, width) * (HW_SEGMENT + PAD)
+        elements = (product.block_panels * product.panel_size
+                    + max(tiles.rows, width) * (HW_SEGMENT + PAD))
     product.packing_bytes = ceil_div(elements * problem.itemsize, 64) * 64
 
 
@@ -293,8 +299,9 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     """
     cdef int64_t rows = product.problem.rows, columns = product.problem.columns
     cdef int64_t row_chunks = 1, column_chunks = 1, blocks = 1
+    cdef double least = <double>rows * columns * (product.k_end - product.k_begin) / MOST_WORK
     cdef bint by_rows, small
-    while threads > 1 and blocks < 4 * threads:
+    while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)
                    or column_chunks == product.panels)
         if by_rows:

@@ -20,7 +20,9 @@ from libc.string cimport memcpy, memset
 from halfwave._cpu.contraction cimport (
     Contraction, contract, fill_offsets, offsets_memory,
 )
-from halfwave._cpu.direct cimport Correlation, correlate, correlates, fill_with_zeros
+from halfwave._cpu.direct cimport correlate, correlates
+from halfwave._cpu.direct_plan cimport MOST_SPREAD, Correlation, Taps
+from halfwave._cpu.direct_weight cimport correlate_weight
 from halfwave._cpu.runtime cimport (
     Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
@@ -161,15 +163,19 @@ cdef int64_t reach(int64_t outputs, int64_t stride, int64_t kernel, int64_t dila
 
 cdef void describe(Correlation *direct, View *x, View *w, const int64_t *w_strides, View *y,
                    int64_t outputs, int64_t groups) noexcept:
-    """All but the geometry, which stays for the caller."""
+    """All but the taps and the stride, which stay for the caller."""
     cdef int i
     direct.x, direct.y = x[0], y[0]
     direct.w = <const float *>w.data
+    direct.bias = NULL
     for i in range(4):
         direct.w_strides[i] = w_strides[i]
+    direct.w_taps[0], direct.w_taps[1] = w.shape[R], w.shape[S]
     direct.w_group = w.shape[O] // groups * w.strides[O]
     direct.groups, direct.outputs = groups, outputs
     direct.channels = x.shape[C] // groups
+    for i in range(2):
+        direct.stride[i] = direct.spread[i] = 1
 
 
 def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
@@ -189,10 +195,9 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     cdef int64_t *w_strides = [vw.strides[O], vw.strides[C], vw.strides[R], vw.strides[S]]
     describe(&direct, &vx, &vw, w_strides, &vy, vw.shape[O] // groups, groups)
     direct.bias = <const float *>vb.data if bias is not None else NULL
-    direct.taps[0], direct.taps[1] = vw.shape[R], vw.shape[S]
     direct.stride[0], direct.stride[1] = stride_h, stride_w
-    direct.first[0], direct.first[1] = -top, -left
-    direct.step[0], direct.step[1] = dilation_h, dilation_w
+    direct.taps[0][0] = Taps(vw.shape[R], -top, dilation_h, 0, 1)
+    direct.taps[1][0] = Taps(vw.shape[S], -left, dilation_w, 0, 1)
     if vw.shape[R] * vw.shape[S] > 1 and correlates(&direct):
         with nogil:
             correlate(&direct)
@@ -236,6 +241,16 @@ def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, 
     hold.view(dy, &vdy, False)
     hold.view(x, &vx, False)
     hold.view(dw, &vdw, True)
+    cdef Correlation direct
+    cdef int64_t *w_strides = [vdw.strides[O], vdw.strides[C], vdw.strides[R], vdw.strides[S]]
+    describe(&direct, &vx, &vdw, w_strides, &vdy, vdw.shape[O] // groups, groups)
+    direct.stride[0], direct.stride[1] = stride_h, stride_w
+    direct.taps[0][0] = Taps(vdw.shape[R], -top, dilation_h, 0, 1)
+    direct.taps[1][0] = Taps(vdw.shape[S], -left, dilation_w, 0, 1)
+    if vdw.shape[R] * vdw.shape[S] > 1 and vdy.size > 0 and correlates(&direct):
+        with nogil:
+            correlate_weight(&direct)
+        return
     frame.fill(&vx, reach(vdy.shape[H], stride_h, vdw.shape[R], dilation_h),
                reach(vdy.shape[W], stride_w, vdw.shape[S], dilation_w), top, left)
     vx = frame.view
@@ -296,56 +311,52 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     """Fill dx."""
     cdef Hold hold = Hold()
     cdef View vdy, vw, vdx
-    cdef Residue down, across, framed
+    cdef Residue down, across
     cdef Frame frame = Frame()
     cdef int64_t i, j, above, before, rows, columns
     hold.view(dy, &vdy, False)
     hold.view(w, &vw, False)
     hold.view(dx, &vdx, True)
+    if vw.shape[R] * vw.shape[S] * stride_h * stride_w > 1 and direct_input(
+            &vdy, &vw, &vdx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups):
+        return
     # The outputs that the inputs meet begin `above` and `before` dy and may end beyond it.
     above = max(-floor_div(top - (vw.shape[R] - 1) * dilation_h, stride_h), 0)
     before = max(-floor_div(left - (vw.shape[S] - 1) * dilation_w, stride_w), 0)
     rows = above + max((vdx.shape[H] - 1 + top) // stride_h + 1, vdy.shape[H])
     columns = before + max((vdx.shape[W] - 1 + left) // stride_w + 1, vdy.shape[W])
+    frame.fill(&vdy, rows, columns, above, before)
     for i in range(min(stride_h, vdx.shape[H])):
         down = residue(i, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h)
+        down.first_output += above
         for j in range(min(stride_w, vdx.shape[W])):
             across = residue(j, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w)
-            if direct_residue(&vdy, &vw, &vdx, &down, &across, stride_h, stride_w, groups):
-                continue
-            if frame.view.data == NULL:
-                frame.fill(&vdy, rows, columns, above, before)
-            framed = down
-            framed.first_output += above
             across.first_output += before
-            backward_residue(&frame.view, &vw, &vdx, &framed, &across, stride_h, stride_w, groups)
+            backward_residue(&frame.view, &vw, &vdx, &down, &across, stride_h, stride_w, groups)
 
 
-cdef bint direct_residue(View *vdy, View *vw, View *vdx, const Residue *down,
-                         const Residue *across, int64_t stride_h, int64_t stride_w,
-                         int64_t groups) except -1:
+cdef bint direct_input(View *vdy, View *vw, View *vdx, int64_t stride_h, int64_t stride_w,
+                       int64_t top, int64_t left, int64_t dilation_h, int64_t dilation_w,
+                       int64_t groups) except -1:
     """Whether direct convolution serves; then it has."""
     cdef Correlation direct
-    cdef int64_t *w_strides = [vw.strides[C], vw.strides[O], down.tap_step * vw.strides[R],
-                               across.tap_step * vw.strides[S]]
-    describe(&direct, vdy, vw, w_strides, vdx, vw.shape[C], groups)
-    direct.y.data += direct.y.itemsize * (down.first * vdx.strides[H]
-                                          + across.first * vdx.strides[W])
-    direct.y.shape[H], direct.y.shape[W] = down.count, across.count
-    direct.y.strides[H] *= stride_h
-    direct.y.strides[W] *= stride_w
-    direct.bias = NULL
-    direct.taps[0], direct.taps[1] = down.taps, across.taps
-    direct.stride[0] = direct.stride[1] = 1
-    direct.first[0], direct.first[1] = down.first_output, across.first_output
-    direct.step[0], direct.step[1] = -down.output_step, -across.output_step
-    if vdx.itemsize == 4 and down.taps * across.taps * vdy.shape[C] == 0:
-        with nogil:
-            fill_with_zeros(&direct.y)
-        return True
-    if down.taps * across.taps == 1 or not correlates(&direct):
+    cdef Residue part
+    cdef int64_t d
+    cdef int64_t *w_strides = [vw.strides[C], vw.strides[O], vw.strides[R], vw.strides[S]]
+    if max(stride_h, stride_w) > MOST_SPREAD:
         return False
-    direct.w += down.first_tap * vw.strides[R] + across.first_tap * vw.strides[S]
+    describe(&direct, vdy, vw, w_strides, vdx, vw.shape[C], groups)
+    direct.spread[0], direct.spread[1] = stride_h, stride_w
+    for d in range(stride_h):
+        part = residue(d, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h)
+        direct.taps[0][d] = Taps(part.taps, part.first_output, -part.output_step, part.first_tap,
+                                 part.tap_step)
+    for d in range(stride_w):
+        part = residue(d, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w)
+        direct.taps[1][d] = Taps(part.taps, part.first_output, -part.output_step, part.first_tap,
+                                 part.tap_step)
+    if not correlates(&direct):
+        return False
     with nogil:
         correlate(&direct)
     return True

@@ -2,14 +2,14 @@
 
 Where rows of b are contiguous, or few steps of the chain need a panel of it transposed, all chains of
 a task advance together, some steps at a time, in the order in which b lies in memory. Where b is
-contiguous along the chain and there are but one or two rows, as in a matrix times a vector, nothing is
+contiguous along the chain and there is but one row, as in a matrix times a vector, nothing is
 transposed: eight scalar chains at a time each go along their own line of b.
 """
 from libc.stdint cimport int64_t
 
 from halfwave._cpu.contraction cimport Contraction
 from halfwave._cpu.packing cimport (
-    PAD, Product, ceil_div, evenly_spaced, pack_b, real, run_of, run_tile, strip_of_a,
+    PAD, Product, ceil_div, even_steps, pack_b, real, run_of, run_tile, strip_of_a,
 )
 from halfwave._cpu.runtime cimport HW_RESUME
 
@@ -20,7 +20,6 @@ cdef enum:
     FEW_ROWS = 16
     LINES_OF_B = 64             # panels a task goes along at a time: 8 KiB of a row of b
     STEPS_TRANSPOSED = 128      # of a panel that is packed: 16 KiB, for the L1 cache
-    SCALAR_ROWS = 2
     CHAINS = 8                  # of scalars, at a time
 
 
@@ -30,7 +29,7 @@ cdef bint has_few_rows(const Product *product) noexcept nogil:
 
 
 cdef bint scalar(const Product *product) noexcept nogil:
-    return product.problem.rows <= SCALAR_ROWS and product.b_k_adjacent
+    return product.problem.rows == 1 and product.b_k_adjacent
 
 
 cdef int64_t few_rows_elements(const Product *product) noexcept nogil:
@@ -88,8 +87,7 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
     while k_begin < product.k_end:
         k_end = min(k_begin + HW_SEGMENT, product.k_end)
         k = k_end - k_begin
-        even_k = evenly_spaced(problem.a_k + k_begin, k,
-                               problem.a_k[k_begin + 1] - problem.a_k[k_begin] if k > 1 else 1)
+        even_k = even_steps(product, k_begin, k)
         for strip in range(product.strips):
             row = rows * strip // product.strips
             height = rows * (strip + 1) // product.strips - row
@@ -133,48 +131,49 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
 
 
 cdef void lines_of_b(Product *product, int64_t index, real *packing) noexcept nogil:
-    """One or two rows × a panel, b contiguous along the chain."""
+    """One row × some panels, b contiguous along the chain."""
     cdef const Contraction *problem = product.problem
     cdef int64_t first = product.panels * index // product.column_chunks * product.tile_columns
     cdef int64_t end = min(product.panels * (index + 1) // product.column_chunks
                            * product.tile_columns, problem.columns)
     cdef int64_t at[CHAINS]
     cdef real sums[CHAINS]
-    cdef int64_t column, row, k_begin, k, p, steps, i, a_row = 0, a_k = 0
+    cdef int64_t column, k_begin, k, p, steps, i, a_row = 0, a_k = 0
     cdef const real *a
     cdef const real *b
     cdef real *to
     cdef real value
     cdef bint even_k
-    for column in range(first, end, <int64_t>CHAINS):
+    column = first
+    while column < end:
         for i in range(CHAINS):     # beyond the last column: that one again
             at[i] = problem.b_column[min(column + i, end - 1)]
-        for k_begin in range(product.k_begin, product.k_end, HW_SEGMENT):
+        k_begin = product.k_begin
+        while k_begin < product.k_end:
             k = min(HW_SEGMENT, product.k_end - k_begin)
-            even_k = product.a_k.even or evenly_spaced(
-                problem.a_k + k_begin, k,
-                problem.a_k[k_begin + 1] - problem.a_k[k_begin] if k > 1 else 1)
-            for row in range(problem.rows):
-                a = strip_of_a[real](product, row, 1, k_begin, k, even_k, packing, &a_row, &a_k)
-                for i in range(CHAINS):
-                    sums[i] = 0
-                p = 0
-                while p < k:
-                    steps = run_of(problem.b_k + k_begin + p, k - p, 1)
-                    b = <const real *>product.b + problem.b_k[k_begin + p]
-                    if real is float:
-                        product.tiles.chains_f32(steps, a + p * a_k, a_k, b, at, sums)
-                    else:
-                        product.tiles.chains_f64(steps, a + p * a_k, a_k, b, at, sums)
-                    p += steps
-                for i in range(min(CHAINS, end - column)):
-                    to = <real *>product.c + product.c_row[row] + product.c_column[column + i]
-                    value = sums[i]
-                    if k_begin > product.k_begin:
-                        value = to[0] + value
-                    if k_begin + k == product.k_end:
-                        if product.row_bias != NULL:
-                            value = value + (<const real *>product.row_bias)[row]
-                        if product.column_bias != NULL:
-                            value = value + (<const real *>product.column_bias)[column + i]
-                    to[0] = value
+            even_k = even_steps(product, k_begin, k)
+            a = strip_of_a[real](product, 0, 1, k_begin, k, even_k, packing, &a_row, &a_k)
+            for i in range(CHAINS):
+                sums[i] = 0
+            p = 0
+            while p < k:
+                steps = k if product.b_k.even else run_of(problem.b_k + k_begin + p, k - p, 1)
+                b = <const real *>product.b + problem.b_k[k_begin + p]
+                if real is float:
+                    product.tiles.chains_f32(steps, a + p * a_k, a_k, b, at, sums)
+                else:
+                    product.tiles.chains_f64(steps, a + p * a_k, a_k, b, at, sums)
+                p += steps
+            for i in range(min(CHAINS, end - column)):
+                to = <real *>product.c + product.c_row[0] + product.c_column[column + i]
+                value = sums[i]
+                if k_begin > product.k_begin:
+                    value = to[0] + value
+                if k_begin + k == product.k_end:
+                    if product.row_bias != NULL:
+                        value = value + (<const real *>product.row_bias)[0]
+                    if product.column_bias != NULL:
+                        value = value + (<const real *>product.column_bias)[column + i]
+                to[0] = value
+            k_begin += k
+        column += CHAINS

@@ -13,7 +13,7 @@ from libc.string cimport memset
 from halfwave._cpu.contraction cimport (
     Contraction, contract, fill_offsets, offsets_memory,
 )
-from halfwave._cpu.runtime cimport Hold, Plain, View
+from halfwave._cpu.runtime cimport Hold, Plain, View, fresh
 
 
 cdef int64_t group_size(const View *view, int first, int dims) noexcept nogil:
@@ -81,31 +81,31 @@ def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
 
 
 def plain(a, b, out):
-    """out = a @ b for three plain matrices that fit; False, with nothing done, where they are not.
+    """out, or a fresh array, = a @ b of plain matrices that fit; None, with nothing done, where not.
 
     The short way in: it saves a small product the checks in Python, which take longer than it.
     """
     cdef Plain arrays = Plain()
     cdef Contraction problem
     cdef int64_t *table
-    cdef int64_t m, n, k, i
+    cdef int64_t m, n, k
     memset(&problem, 0, sizeof(Contraction))
     problem.a = arrays.add(a, False, False)
     problem.b = arrays.add(b, False, False) if problem.a != NULL else NULL
-    problem.c = arrays.add(out, True, False) if problem.b != NULL else NULL
-    if problem.c == NULL:
-        return False
-    for i in range(3):
-        if arrays.buffers[i].ndim != 2:
-            return False
+    if problem.b == NULL or arrays.buffers[0].ndim != 2 or arrays.buffers[1].ndim != 2:
+        return None
     m, k = arrays.buffers[0].shape[0], arrays.buffers[0].shape[1]
     n = arrays.buffers[1].shape[1]
+    out = fresh(a, (m, n)) if out is None else out
+    problem.c = arrays.add(out, True, False)
+    if problem.c == NULL or arrays.buffers[2].ndim != 2:
+        return None
     if (arrays.buffers[1].shape[0] != k or arrays.buffers[2].shape[0] != m
             or arrays.buffers[2].shape[1] != n or m == 0 or n == 0):
-        return False
+        return None
     if (problem.c == problem.a or problem.c == problem.b
             or arrays.overlap(0, 2) or arrays.overlap(1, 2)):
-        return False
+        return None
     problem.itemsize = arrays.buffers[0].itemsize
     problem.slices, problem.rows, problem.columns, problem.k = 1, m, n, k
     with nogil:
@@ -124,7 +124,7 @@ def plain(a, b, out):
             contract(&problem)
         finally:
             free(table)
-    return True
+    return out
 
 
 cdef int64_t *fill(int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:

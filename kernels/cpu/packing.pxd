@@ -73,6 +73,12 @@ cdef inline void run_tile(Product *product, bint narrow, int64_t rows, int64_t k
     else:
         product.tiles.f64[rows](k, a, a_row, a_k, b, b_k, c, c_row, flags, row_bias, column_bias)
 
+cdef inline bint even_steps(const Product *product, int64_t k_begin, int64_t k) noexcept nogil:
+    """Whether those of a are, of a segment."""
+    cdef const int64_t *along = product.problem.a_k + k_begin
+    return product.a_k.even or evenly_spaced(along, k, along[1] - along[0] if k > 1 else 1)
+
+
 cdef bint mostly_adjacent(const int64_t *offsets, int64_t count) noexcept nogil
 cdef void pack_b(Product *product, int64_t column, int64_t columns, int64_t k_begin, int64_t k,
                  real *panels, int64_t panel, int64_t pitch) noexcept nogil

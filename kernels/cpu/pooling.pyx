@@ -127,6 +127,25 @@ cdef void pool_channels(void *context, int64_t task, int worker) noexcept nogil:
                                             job.dx + offset * job.itemsize)
 
 
+def windows(first, count, int64_t length, int64_t size, int64_t stride, int64_t step,
+            int64_t before):
+    """Fills the int64 arrays first and count: the part of each window of `size` elements, `step` apart,
+    that lies in an axis of `length`. Returns the index of the first window without a part, or -1."""
+    cdef Hold hold = Hold()
+    cdef View vf, vc
+    cdef int64_t i, start, skipped, bare = -1
+    hold.view(first, &vf, True)
+    hold.view(count, &vc, True)
+    for i in range(vf.size):
+        start = i * stride - before
+        skipped = 0 if start >= 0 else (-start + step - 1) // step
+        (<int64_t *>vf.data)[i] = start + skipped * step
+        (<int64_t *>vc.data)[i] = min((length - start + step - 1) // step, size) - skipped
+        if bare < 0 and (<int64_t *>vc.data)[i] < 1:
+            bare = i
+    return bare
+
+
 cdef int run(Job *job, View *x, rows, columns, int64_t width, int64_t stride, int64_t before,
              bint channels_last) except -1:
     cdef Hold hold = Hold()

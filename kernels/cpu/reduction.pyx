@@ -101,14 +101,19 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     cdef int64_t tasks = (job.chunks * job.blocks + job.grain - 1) // job.grain
     cdef int threads = worthwhile_threads(<double>job.length * channels * 0.25)
     job.lanes_bytes = HW_SUM_LANES * job.width * job.itemsize
-    cdef int64_t partial_bytes = channels * job.chunks * job.itemsize
+    # A chunk a channel is its sum; and of next to nothing, letting others run costs more than it takes.
+    cdef int64_t partial_bytes = 0 if job.chunks == 1 else channels * job.chunks * job.itemsize
     job.lanes = <char *>workspace_take(threads * job.lanes_bytes + partial_bytes)
-    job.partial = job.lanes + threads * job.lanes_bytes
     job.result = <char *>result
+    job.partial = job.result if job.chunks == 1 else job.lanes + threads * job.lanes_bytes
     try:
-        with nogil:
-            parallel_for(sum_chunks, &job, tasks, threads)
-            parallel_for(fold_chunks, &job, 1, 1)
+        if job.chunks == 1 and tasks == 1:
+            parallel_for(sum_chunks, &job, 1, 1)
+        else:
+            with nogil:
+                parallel_for(sum_chunks, &job, tasks, threads)
+                if job.chunks != 1:
+                    parallel_for(fold_chunks, &job, 1, 1)
     finally:
         workspace_give(job.lanes)
     return 0

@@ -57,21 +57,34 @@ cdef extern from "dispatch.h" nogil:
         int64_t y_row, y_column
         int64_t taps
         const hw_tap *tap
-    ctypedef struct hw_tap_sums:
-        int64_t rows, columns
-        const void *x
-        int64_t x_row, x_column
+    ctypedef struct hw_pixels:
+        int64_t first, channels
+        int64_t rows, across, step, apart
+        const void ***x
+        const void *w
+        const int64_t *w_row
+        int64_t w_tap
+        const void *bias
+        void *y
+        int64_t y_step, y_row
+    ctypedef void (*hw_pixels_tile)(const hw_pixels *job) noexcept nogil
+    ctypedef struct hw_pixel_sums:
+        int64_t first, channels, second
+        int64_t lines, count
+        int64_t rows, across, step, apart, row_step, row_apart
+        const void **table
         const void *dy
-        int64_t dy_row, dy_column
-        int64_t taps
-        const hw_tap *tap
+        int64_t dy_row, dy_step
         void *sums
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
         void (*drain[2])(const hw_frame *part) noexcept nogil
         void (*correlate[2])(const hw_correlation *job) noexcept nogil
-        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
+        hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
+                                           int64_t apart) noexcept nogil
+        hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
+        void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
@@ -84,8 +97,8 @@ cdef extern from "dispatch.h" nogil:
         hw_transform output[2]
         hw_transform gradient[2]
         hw_transform weight_gradient[2]
-        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
-                          int64_t channel, void *to) noexcept nogil
+        void (*gather[2])(int64_t count, int64_t readable, int64_t channels, const void *pixels,
+                          int64_t pixel, int64_t channel, void *to) noexcept nogil
         void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
                            void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -189,13 +202,20 @@ cdef struct View:
     int64_t shape[16]
     int64_t strides[16]
 
+cdef enum:
+    HOLDS = 6
+
 cdef class Hold:
     """Keeps the buffers of a call; `hold.view(array, writable)` lends one."""
-    cdef list buffers
+    cdef Py_buffer buffers[HOLDS]
+    cdef int count
     cdef int view(self, object array, View *view, bint writable) except -1
 
 # A fresh array like `array`, which is plain; None for a subclass, whose results are not of its kind.
 cdef object fresh_like(object array)
+
+# The same of another shape.
+cdef object fresh(object array, tuple shape)
 
 cdef class Plain:
     """Buffers of plain arrays (native float32 or float64, aligned, C order) of one dtype.

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ._cpu.runtime import all_apart
+
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FLOATS = (FLOAT32, FLOAT64)
 MAX_DIMENSIONS = 64  # NumPy's
@@ -96,7 +98,7 @@ def output(
     regular = flags.aligned and (
         flags.c_contiguous or (strided and not any(s % out.itemsize for s in out.strides))
     )
-    if regular and not any(np.may_share_memory(out, x) for x in inputs):
+    if regular and all_apart(out, inputs):
         return out, lambda: out
     fresh = np.empty(shape, dtype)
 
@@ -203,12 +205,15 @@ def is_sequence(value: Any) -> bool:
 
 def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     """A tuple of sizes, none negative, whose product is below 2**60; an int is one size."""
-    sizes = tuple(value) if is_sequence(value) else (value,)
+    sizes = value if type(value) is tuple else tuple(value) if is_sequence(value) else (value,)
     if len(sizes) > MAX_DIMENSIONS:
         raise ValueError(f"{name} must have at most {MAX_DIMENSIONS} dimensions, not {len(sizes)}")
-    sizes = tuple([integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes])
     total = 1
     for n in sizes:
+        if type(n) is not int or not 0 <= n < 2**63:
+            return shape(
+                tuple([integer(n, name, minimum=0, maximum=2**63 - 1) for n in sizes]), name
+            )
         total *= n or 1
     if total >= 2**60:
         raise ValueError(f"{name} asks for too many elements: {sizes}")
@@ -217,6 +222,8 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
 
 def pair(value: Any, name: str, *, minimum: int = 1) -> tuple[int, int]:
     """An int for both directions, or a pair (vertical, horizontal)."""
+    if type(value) is int and minimum <= value < 2**31:
+        return value, value
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ValueError(f"{name} must be an integer or a pair, not {len(value)} values")
@@ -224,8 +231,6 @@ def pair(value: Any, name: str, *, minimum: int = 1) -> tuple[int, int]:
     else:
         vertical = horizontal = value
     first = integer(vertical, name, minimum=minimum, maximum=2**31 - 1)
-    if vertical is horizontal:
-        return first, first
     return first, integer(horizontal, name, minimum=minimum, maximum=2**31 - 1)
 
 
@@ -240,6 +245,8 @@ def padding(
 
     "same" gives ceil(size / stride) outputs; an odd amount has the larger half at bottom and right.
     """
+    if type(value) is int and 0 <= value < 2**31:
+        return value, value, value, value
     if isinstance(value, str):
         choice(value, "padding", ("valid", "same"))
         if value == "valid":

@@ -96,13 +96,14 @@ def geometry(
     stride = _arrays.pair(stride, "stride")
     dilation = _arrays.pair(dilation, "dilation")
     groups = _arrays.integer(groups, "groups", minimum=1, maximum=2**31 - 1)
-    for shape, name in ((x_shape, x_name), (w_shape, w_name)):
-        if len(shape) != 4:
-            raise ValueError(f"{name} must have 4 dimensions, not {len(shape)} (shape {shape})")
+    if len(x_shape) != 4 or len(w_shape) != 4:
+        name, shape = (w_name, w_shape) if len(x_shape) == 4 else (x_name, x_shape)
+        raise ValueError(f"{name} must have 4 dimensions, not {len(shape)} (shape {shape})")
     batch, channels, height, width = (
         x_shape if layout == "NCHW" else (x_shape[0], x_shape[3], x_shape[1], x_shape[2])
     )
-    outputs, group_channels, *kernel = w_shape
+    outputs, group_channels, *_ = w_shape
+    kernel = (w_shape[2], w_shape[3])
     if kernel[0] < 1 or kernel[1] < 1:
         raise ValueError(f"{w_name} must have a kernel of at least 1 × 1, not {w_shape}")
     if channels % groups or outputs % groups:
@@ -114,24 +115,21 @@ def geometry(
             f"{w_name} must have {channels // groups} input channels a group ({channels} of "
             f"{x_name} in {groups} groups), not {group_channels} (shape {w_shape})"
         )
-    size = (height, width)
-    pads = _arrays.padding(padding, (kernel[0], kernel[1]), stride, dilation, size)
-    output = []
-    for i, axis in enumerate(("height", "width")):
-        reach = (kernel[i] - 1) * dilation[i] + 1
-        padded = size[i] + pads[2 * i] + pads[2 * i + 1]
-        if padded < reach:
-            raise ValueError(
-                f"{w_name} spans {reach} in {axis} with its dilation, more than the {padded} "
-                f"of {x_name} with its padding"
-            )
-        output.append((padded - reach) // stride[i] + 1)
-    result = Geometry(
-        batch, channels, size, outputs, (kernel[0], kernel[1]), stride, dilation, groups, pads,
-        (output[0], output[1]), layout,
+    pads = _arrays.padding(padding, kernel, stride, dilation, (height, width))
+    reach = ((kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1)
+    room = (height + pads[0] + pads[1] - reach[0], width + pads[2] + pads[3] - reach[1])
+    if min(room) < 0:
+        i = 0 if room[0] < 0 else 1
+        raise ValueError(
+            f"{w_name} spans {reach[i]} in {('height', 'width')[i]} with its dilation, more than "
+            f"the {room[i] + reach[i]} of {x_name} with its padding"
+        )
+    rows, columns = room[0] // stride[0] + 1, room[1] // stride[1] + 1
+    _arrays.shape((batch, outputs, rows, columns), f"{x_name} and padding")
+    return Geometry(
+        batch, channels, (height, width), outputs, kernel, stride, dilation, groups, pads,
+        (rows, columns), layout,
     )  # fmt: skip
-    _arrays.shape(result.y_shape(), f"{x_name} and padding")
-    return result
 
 
 def algorithm(value: Any, operation: str, g: Geometry) -> str:
@@ -139,13 +137,17 @@ def algorithm(value: Any, operation: str, g: Geometry) -> str:
     _arrays.choice(value, "algorithm", ALGORITHMS)
     if value == "direct":
         return value
-    most = max(g.channels, g.outputs) // g.groups
-    possible = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and most <= SUPER_SEGMENT
+    possible = (
+        g.kernel == (3, 3)
+        and g.stride == g.dilation == (1, 1)
+        and max(g.channels, g.outputs) <= SUPER_SEGMENT * g.groups
+    )
     if value == "winograd":
         if not possible:
             raise ValueError(
                 "algorithm 'winograd' needs a kernel of 3 × 3, stride 1, dilation 1 and at most "
-                f"{SUPER_SEGMENT} channels a group, not {g.kernel}, {g.stride}, {g.dilation} and {most}"
+                f"{SUPER_SEGMENT} channels a group, not {g.kernel}, {g.stride}, {g.dilation} and "
+                f"{max(g.channels, g.outputs) // g.groups}"
             )
         return value
     return "winograd" if possible and winograd_pays(operation, g) else "direct"
@@ -157,14 +159,12 @@ def winograd_pays(operation: str, g: Geometry) -> bool:
     The transforms must be shared by some channels; those of the weights by some tiles; and the
     tiles must not be mostly beyond the border. The limits were measured on CPUs.
     """
+    if min(g.channels, g.outputs) < 16 * g.groups:
+        return False
     size = g.size if operation == "conv2d_backward_input" else g.output_size
     tiles = g.batch * -(-size[0] // 4) * -(-size[1] // 4)
     few = 16 if operation == "conv2d_backward_weight" else 4
-    return (
-        min(g.channels, g.outputs) >= 16 * g.groups
-        and tiles >= few
-        and g.batch * size[0] * size[1] >= 6 * tiles
-    )
+    return tiles >= few and g.batch * size[0] * size[1] >= 6 * tiles
 
 
 def plan(operation: str, *shapes: tuple[int, ...], **options: Any) -> Plan:

@@ -39,8 +39,10 @@ def matmul(
     ValueError
         If the shapes do not fit, or `out` cannot be written.
     """
-    if bias is None and out is not None and _cpu.plain(a, b, out):
-        return out
+    if bias is None:
+        product = _cpu.plain(a, b, out)
+        if product is not None:
+            return product
     a = _arrays.array(a, "a")
     b = _arrays.array(b, "b", dtype=a.dtype, like="a is")
     batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
@@ -102,6 +104,11 @@ def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     shape += (columns,) if b.ndim > 1 else ()
     if dy.shape != shape:
         raise ValueError(f"dy must have shape {shape}, not {dy.shape}")
+    if a.ndim == b.ndim == 2:
+        da, db = np.empty(a.shape, dy.dtype), np.empty(b.shape, dy.dtype)
+        _cpu.product(dy, b.T, None, da, 0, 1, 1, 1)
+        _cpu.product(a.T, dy, None, db, 0, 1, 1, 1)
+        return da, db
     dy = dy.reshape((*batch, rows, columns))  # adds dimensions of size 1 only: a view
     matrix_a = a[None, :] if a.ndim == 1 else a
     matrix_b = b[:, None] if b.ndim == 1 else b

@@ -276,15 +276,13 @@ def _number(
 def _windows(
     number: int, length: int, size: int, stride: int, step: int, pads: tuple[int, ...]
 ) -> Windows:
-    start = np.arange(number, dtype=np.int64) * stride - pads[0]
-    skipped = np.maximum(-(start // step), 0)  # of a window's elements: ceil(-start / step)
-    count = np.minimum(-((start - length) // step), size) - skipped
-    if count.min() < 1:
+    first, count = np.empty(number, np.int64), np.empty(number, np.int64)
+    bare = _cpu.windows(first, count, length, size, stride, step, pads[0])
+    if bare >= 0:
         raise ValueError(
-            "padding and dilation must leave every window an element of x; "
-            f"window {int(count.argmin())} has none"
+            f"padding and dilation must leave every window an element of x; window {bare} has none"
         )
-    return Windows(start + skipped * step, count, step)
+    return Windows(first, count, step)
 
 
 def _check_plane(sizes: Sequence[int]) -> None:

@@ -131,20 +131,22 @@ def fill(
     """Check what every random array shares, and draw it."""
     whole = _arrays.shape(shape)
     seed, stream = seed_number(seed), stream_number(stream)
-    part = shard_slices(shard, whole)
-    target, finish = _arrays.output(out, shard_shape(part), dtype)
+    if shard is None:
+        target, finish = _arrays.output(out, whole, dtype)
+        layout = 0, (target.size,), (1,)
+    else:
+        part = shard_slices(shard, whole)
+        target, finish = _arrays.output(out, shard_shape(part), dtype)
+        layout = _collapse(part, whole) if target.size else (0, (0,), (1,))
     if target.size:
-        base, counts, steps = _collapse(part, whole)
-        _kernels.fill(
-            target.reshape(-1), distribution, parameters, seed, stream, base, counts, steps
-        )
+        _kernels.fill(target.reshape(-1), distribution, parameters, seed, stream, *layout)
     return finish()
 
 
 def shard_slices(shard: Any, whole: tuple[int, ...]) -> tuple[range, ...]:
     """The indices that a shard takes along each dimension."""
     if shard is None:
-        shard = ()
+        return tuple([range(n) for n in whole])
     if not isinstance(shard, (tuple, list)):
         raise TypeError(f"shard must be a tuple of slices, not {type(shard).__name__}")
     if len(shard) > len(whole):

@@ -1,4 +1,4 @@
-/* Tiles of direct convolution, and moves of blocks between layouts.
+/* Tiles of direct convolution.
  *
  * A tile is ROWS × 1, 2 or 4 vectors of sums, each a chain of fused multiply-adds. Unlike the
  * contraction's, both of its operands are found by a table of offsets, a step of the chain each: so
@@ -8,7 +8,7 @@
 #include "direct.h"
 
 #include "contraction.h"
-#include "transpose.h"
+#include "direct_moves.h"
 #include "vector.h"
 
 #if defined(HW_AVX512)
@@ -144,70 +144,6 @@
 UP_TO(ROWS_1, TILE, 1)
 UP_TO(ROWS_2, TILE, 2)
 UP_TO(ROWS_4, TILE, 4)
-
-/* ---- moves ----------------------------------------------------------------------------------- */
-
-static inline void copy_line(int64_t n, const float *from, float *to) {
-    if (n >= F32_LANES) {
-        int64_t j = 0;
-        for (; j + F32_LANES <= n; j += F32_LANES) *(f32u *)(to + j) = *(const f32u *)(from + j);
-        *(f32u *)(to + n - F32_LANES) = *(const f32u *)(from + n - F32_LANES); /* may overlap */
-    } else if (n >= 4) {
-        int64_t j = 0;
-        for (; j + 4 <= n; j += 4) *(hw_f32x4 *)(to + j) = *(const hw_f32x4 *)(from + j);
-        *(hw_f32x4 *)(to + n - 4) = *(const hw_f32x4 *)(from + n - 4);
-    } else {
-        for (int64_t j = 0; j < n; j++) to[j] = from[j];
-    }
-}
-
-/* to[j] = from[2 * j], reading nothing beyond from[2 * n - 2]. */
-static inline void copy_even(int64_t n, const float *from, float *to) {
-    int64_t j = 0;
-    for (; j + 4 < n; j += 4) {
-        hw_f32x4 low = *(const hw_f32x4 *)(from + 2 * j);
-        hw_f32x4 high = *(const hw_f32x4 *)(from + 2 * j + 4);
-        *(hw_f32x4 *)(to + j) = __builtin_shufflevector(low, high, 0, 2, 4, 6);
-    }
-    for (; j < n; j++) to[j] = from[2 * j];
-}
-
-/* Rows of from are contiguous downwards, rows of to across: squares of 4 × 4, the last ones of
- * which overlap the ones before. */
-static void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_column,
-                      float *to, int64_t to_row) {
-    for (int64_t i = 0; i < rows; i += 4) {
-        if (i + 4 > rows) i = rows - 4;
-        for (int64_t j = 0; j < columns; j += 4) {
-            if (j + 4 > columns) j = columns - 4;
-            const float *square = from + i + j * from_column;
-            hw_transpose_f32(square, square + from_column, square + 2 * from_column,
-                             square + 3 * from_column, to + i * to_row + j, to_row);
-        }
-    }
-}
-
-static void move(int64_t rows, int64_t columns, const float *from, int64_t from_row,
-                 int64_t from_column, float *to, int64_t to_row, int64_t to_column) {
-    if (to_column != 1 && (to_row == 1 || columns < rows)) {
-        int64_t swap = rows;
-        rows = columns, columns = swap;
-        swap = from_row, from_row = from_column, from_column = swap;
-        swap = to_row, to_row = to_column, to_column = swap;
-    }
-    if (to_column == 1 && from_row == 1 && from_column != 1 && rows >= 4 && columns >= 4) {
-        transpose(rows, columns, from, from_column, to, to_row);
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++, from += from_row, to += to_row) {
-        if (to_column == 1 && from_column == 1)
-            copy_line(columns, from, to);
-        else if (to_column == 1 && from_column == 2)
-            copy_even(columns, from, to);
-        else
-            for (int64_t j = 0; j < columns; j++) to[j * to_column] = from[j * from_column];
-    }
-}
 
 #define ENTRY(vectors, rows) [rows] = tile_##vectors##_##rows,
 const hw_direct_tiles HW_NAME(hw_direct_tiles) = {

@@ -23,16 +23,16 @@ static void TYPED(copy)(int64_t k, const REAL *b, int64_t b_k, int64_t column, i
         }
         if (tail & LANES) ((VEC *)to)[0] = ((const VEC_U *)from)[0];
         if (tail % LANES) {
-            memcpy(to + (tail & LANES), from + (tail & LANES), (size_t)(tail % LANES) * sizeof(REAL));
+            memcpy(to + (tail & LANES), from + (tail & LANES),
+                   (size_t)(tail % LANES) * sizeof(REAL));
         }
     }
 }
 
-/* One square: to[p * pitch + i] = b[columns[i] + p]. Interleaving the halves of a list of vectors, as
- * often as the logarithm of its length, transposes it. */
-static inline __attribute__((always_inline)) void TYPED(square)(const REAL *b,
-                                                                const int64_t *columns, REAL *to,
-                                                                int64_t pitch) {
+/* One square: to[p * pitch + i] = b[columns[i] + p]. Interleaving the halves of a list of vectors,
+ * as often as the logarithm of its length, transposes it. */
+static inline __attribute__((always_inline)) void
+TYPED(square)(const REAL *b, const int64_t *columns, REAL *to, int64_t pitch) {
     VEC x[LANES], y[LANES];
     UNROLL for (int i = 0; i < LANES; i++) x[i] = *(const VEC_U *)(b + columns[i]);
     UNROLL for (int width = 1; width < LANES; width *= 2) {
@@ -64,8 +64,8 @@ static void TYPED(transpose)(int64_t k, const REAL *b, const int64_t *b_column, 
         if (p < k) TYPED(square)(b + k - LANES, at, to + (k - LANES) * pitch, pitch); /* overlaps */
     }
 }
-/* Scalars: lanes would be columns, and lie far apart. Two multiply-adds a cycle are more than memory
- * delivers. The empty assembly keeps compilers from gathering vectors. */
+/* Scalars: lanes would be columns, and lie far apart. Two multiply-adds a cycle are more than
+ * memory delivers. The empty assembly keeps compilers from gathering vectors. */
 static void TYPED(chains)(int64_t k, const REAL *a, int64_t a_k, const REAL *b,
                           const int64_t *b_column, REAL *sums) {
     REAL s[8];

@@ -1,0 +1,298 @@
+"""Depthwise convolution, forward and backward input, where channels are adjacent (NHWC).
+
+Nothing is copied. For each row of the source a table says where its pixels lie, one after the other
+as outputs and taps meet them; beyond the border that is a pixel of zeros. The tiles walk the channels
+of some outputs along such tables. Squares of 3 or 5 taps with stride 1 take a strip of rows at once,
+where every pixel is loaded once for all that it serves; else a row of outputs is taken at a time.
+
+With a stride, backward input has a class of columns for each residue modulo the stride, which meets
+its own taps; within it neighbours meet neighbours. Backward, later taps meet earlier pixels: then the
+tables run backwards, and the outputs with them.
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from halfwave._cpu.depthwise cimport (
+    Axis,
+    C,
+    H,
+    N,
+    O,
+    R,
+    S,
+    W,
+    ceil_div,
+    cut_channels,
+    fill_table,
+    set_axes,
+    shift_of,
+)
+from halfwave._cpu.runtime cimport (
+    Hold,
+    View,
+    hw_depthwise_tiles,
+    hw_frame,
+    hw_pixels,
+    hw_pixels_tile,
+    parallel_for,
+    tiles,
+    workspace_give,
+    workspace_take,
+    worthwhile_threads,
+)
+
+cdef extern from "common/contraction.h" nogil:
+    int64_t HW_SEGMENT
+
+cdef enum:
+    CLASSES = 8     # of columns, at most
+    TAPS = 32       # down, at most
+    HEIGHT = 14     # rows of a strip, at most
+    TASKS = 16      # at least so many, where the shape has them
+    LEAST = 8       # vectors of channels in a task that has not all of them
+
+cdef struct Class:              # of columns: residue, residue + step, …
+    int64_t outputs             # how many in a row
+    int64_t across, first_tap   # its taps
+    int64_t begin, direction, entries   # of a table: its first column, the next ones' direction
+    hw_pixels_tile tile
+    int64_t pixels              # outputs of a tile
+
+cdef struct Job:
+    const hw_depthwise_tiles *tiles
+    int wide
+    hw_pixels_tile squares[4]       # of so many rows, where taps are a square
+    View source, target
+    const char *bias
+    Axis rows, columns
+    int64_t channels, block, blocks, height, strips_an_image
+    Class classes[CLASSES]
+    int64_t class_count, entries    # of the largest table
+    char *weights                   # [tap][channel]
+    int64_t weight_step             # elements
+    char *zeros                     # a pixel
+    char *scratch
+    int64_t scratch_bytes
+
+
+cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogil:
+    """A strip of rows of a block of channels."""
+    cdef Job *job = <Job *>context
+    cdef int64_t image = index // job.blocks // job.strips_an_image, row, residue
+    cdef int64_t first = index // job.blocks % job.strips_an_image * job.height
+    cdef int64_t last = min(first + job.height, job.target.shape[H])
+    cdef const void **tables = <const void **>(job.scratch + worker * job.scratch_bytes)
+    cdef hw_pixels work
+    work.first = index % job.blocks * job.block
+    work.channels = min(job.block, job.channels - work.first)
+    if job.squares[2] != NULL and last - first > 1:
+        correlate_strip(job, image, first, last, tables, &work)
+        return
+    for row in range(first, last):
+        for residue in range(job.class_count):
+            correlate_row(job, image, row, residue, tables, &work)
+
+
+cdef void correlate_strip(const Job *job, int64_t image, int64_t first, int64_t last,
+                          const void **tables, hw_pixels *work) noexcept nogil:
+    """Rows first … last - 1; backward, the last one comes first."""
+    cdef int64_t weight_rows[TAPS]
+    cdef int64_t r, start = first - job.rows.padding, row = first
+    work.rows = job.rows.kernel
+    for r in range(job.rows.kernel):
+        weight_rows[r] = r * job.columns.kernel * job.weight_step
+    work.w_row = weight_rows
+    work.y_row = job.target.strides[H]
+    if job.rows.backward:
+        row, start, work.y_row = last - 1, last - 1 + job.rows.padding, -work.y_row
+    fill_tables(job, &job.classes[0], image, start, -1 if job.rows.backward else 1,
+                last - first + job.rows.kernel - 1, tables)
+    while last > first:
+        # 3 rows a tile where there are such, 2 where 1 would be left else.
+        r = 3 if job.squares[3] != NULL and last - first != 2 and last - first != 4 else 2
+        if last - first == 1:       # it overlaps those before
+            first -= 1
+            row += 1 if job.rows.backward else -1
+            tables -= job.entries
+        run_tiles(job, 0, image, row, job.squares[r], r + job.rows.kernel - 1, tables, work)
+        row += -r if job.rows.backward else r
+        tables += r * job.entries
+        first += r
+
+
+cdef void correlate_row(const Job *job, int64_t image, int64_t row, int64_t residue,
+                        const void **tables, hw_pixels *work) noexcept nogil:
+    """Columns residue, residue + step, … of a row."""
+    cdef int64_t weight_rows[TAPS]
+    cdef int64_t r, shift, start = 0
+    work.w_row, work.rows, work.y_row = weight_rows, 0, 0
+    for r in range(job.rows.kernel):
+        if shift_of(&job.rows, row % job.rows.step, r, &shift):
+            if work.rows == 0:
+                start = shift + row // job.rows.step * job.rows.source_step
+            weight_rows[work.rows] = r * job.columns.kernel * job.weight_step
+            work.rows += 1
+    fill_tables(job, &job.classes[residue], image, start,
+                -job.rows.apart if job.rows.backward else job.rows.apart, work.rows, tables)
+    run_tiles(job, residue, image, row, job.classes[residue].tile, work.rows, tables, work)
+
+
+cdef void fill_tables(const Job *job, const Class *columns, int64_t image, int64_t row,
+                      int64_t apart, int64_t count, const void **tables) noexcept nogil:
+    """Of rows row, row + apart, … of the source."""
+    cdef int64_t k
+    for k in range(count):
+        fill_table(&job.source, image, row + k * apart, columns.begin, columns.direction,
+                   columns.entries, job.zeros, tables + k * job.entries)
+
+
+cdef void run_tiles(const Job *job, int64_t residue, int64_t image, int64_t row,
+                    hw_pixels_tile tile, int64_t count, const void **tables,
+                    hw_pixels *work) noexcept nogil:
+    """Along a row, or some that begin there; with `count` tables."""
+    cdef const View *target = &job.target
+    cdef const Class *columns = &job.classes[residue]
+    cdef const void **lines[TAPS]
+    cdef int64_t step = job.columns.step * target.strides[W], j = 0, k
+    cdef char *y = target.data + target.itemsize * (
+        image * target.strides[N] + row * target.strides[H] + residue * target.strides[W])
+    work.across, work.apart, work.step = columns.across, job.columns.apart, job.columns.source_step
+    work.x = lines
+    work.w = job.weights + columns.first_tap * job.weight_step * target.itemsize
+    work.w_tap = job.columns.tap_step * job.weight_step
+    work.bias = job.bias
+    work.y_step = columns.direction * step
+    while j < columns.outputs:
+        j = min(j, columns.outputs - columns.pixels)    # the last ones overlap those before
+        for k in range(count):
+            lines[k] = tables + k * job.entries + j * job.columns.source_step
+        work.y = y + target.itemsize * step * (j if columns.direction > 0
+                                               else columns.outputs - 1 - j)
+        tile(work)
+        j += columns.pixels
+
+
+cdef void load_weights(const Job *job, View *w) noexcept nogil:
+    cdef hw_frame part
+    memset(&part, 0, sizeof(part))
+    part.array, part.frame = w.data, job.weights
+    part.row, part.column, part.channel = w.strides[R], w.strides[S], w.strides[O]
+    part.rows, part.columns, part.channels = w.shape[R], w.shape[S], job.channels
+    if w.strides[R] == w.shape[S] * w.strides[S]:
+        part.rows, part.columns = 1, w.shape[R] * w.shape[S]
+    part.width = job.weight_step
+    job.tiles.fill[job.wide](&part)
+
+
+cdef void list_classes(Job *job) noexcept nogil:
+    cdef int64_t residue, s, shift, first, last
+    cdef Class *columns
+    job.class_count = min(job.columns.step, job.target.shape[W])
+    job.entries = 1
+    for residue in range(job.class_count):
+        columns = &job.classes[residue]
+        columns.outputs = ceil_div(job.target.shape[W] - residue, job.columns.step)
+        columns.across = columns.first_tap = first = last = 0
+        for s in range(job.columns.kernel):
+            if not shift_of(&job.columns, residue, s, &shift):
+                continue
+            if columns.across == 0:
+                columns.first_tap, first = s, shift
+            columns.across += 1
+            last = shift
+        columns.direction, columns.begin = 1, first
+        if last < first:    # later taps meet earlier pixels
+            columns.direction, columns.begin = -1, first + columns.outputs - 1
+        columns.entries = ((columns.outputs - 1) * job.columns.source_step
+                           + max(columns.across - 1, 0) * job.columns.apart + 1)
+        job.entries = max(job.entries, columns.entries)
+        columns.pixels = 7 if columns.outputs >= 7 else 4 if columns.outputs >= 4 else 1
+        columns.tile = job.tiles.choose_pixels[job.wide](
+            columns.pixels, columns.across, job.columns.source_step, job.columns.apart)
+
+
+cdef void choose_squares(Job *job) noexcept nogil:
+    cdef const Axis *rows = &job.rows
+    cdef const Axis *columns = &job.columns
+    cdef bint square = (
+        rows.kernel == columns.kernel and rows.step == rows.source_step == rows.dilation == 1
+        and columns.step == columns.source_step == columns.dilation == 1
+        and job.classes[0].outputs >= 7)
+    for i in range(2, 4):
+        job.squares[i] = NULL
+        if square:
+            job.squares[i] = job.tiles.choose_square[job.wide](i, rows.kernel)
+
+
+cdef bint correlate(Job *job, source, w, bias, target) except -1:
+    """False, and nothing done, where this is not the layout."""
+    cdef Hold hold = Hold()
+    cdef View weights, bias_view
+    cdef int64_t size, lanes, vectors, taps, strips, pixel_bytes, weight_bytes
+    cdef int threads
+    hold.view(source, &job.source, False)
+    hold.view(w, &weights, False)
+    hold.view(target, &job.target, True)
+    size = job.target.itemsize
+    job.tiles = tiles().depthwise
+    job.wide = size == 8
+    lanes = job.tiles.lanes[job.wide]
+    job.channels = job.source.shape[C]
+    taps = weights.shape[R] * weights.shape[S]
+    if (weights.shape[O] != job.channels or job.target.shape[C] != job.channels
+            or job.channels < lanes or taps > HW_SEGMENT
+            or job.source.strides[C] != 1 or job.target.strides[C] != 1
+            or weights.shape[R] > TAPS or job.columns.step > CLASSES):
+        return False
+    job.bias = NULL
+    if bias is not None:
+        hold.view(bias, &bias_view, False)
+        if bias_view.strides[0] != 1:
+            return False
+        job.bias = bias_view.data
+    job.rows.kernel, job.columns.kernel = weights.shape[R], weights.shape[S]
+    list_classes(job)
+    if job.entries > 4 * (job.source.shape[W] + job.target.shape[W]) + 64:
+        return False    # taps far beyond the border
+    choose_squares(job)
+    threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
+    job.strips_an_image = ceil_div(job.target.shape[H], HEIGHT)
+    job.height = ceil_div(job.target.shape[H], job.strips_an_image)
+    job.strips_an_image = ceil_div(job.target.shape[H], job.height)
+    strips = job.target.shape[N] * job.strips_an_image
+    vectors = job.channels // lanes
+    cut_channels(job.channels, lanes,
+                 min(ceil_div(TASKS, strips), max(vectors // LEAST, 1)) if threads > 1 else 1,
+                 &job.block, &job.blocks)
+    # Lines of the cache: an odd number, so that the taps spread over its sets.
+    job.weight_step = (ceil_div(job.channels * size, 64) | 1) * 64 // size
+    pixel_bytes = job.weight_step * size
+    weight_bytes = taps * pixel_bytes
+    job.scratch_bytes = (job.height + job.rows.kernel) * job.entries * 8
+    job.weights = <char *>workspace_take(weight_bytes + pixel_bytes + threads * job.scratch_bytes)
+    try:
+        job.zeros = job.weights + weight_bytes
+        job.scratch = job.zeros + pixel_bytes
+        with nogil:
+            memset(job.zeros, 0, pixel_bytes)
+            load_weights(job, &weights)
+            parallel_for(correlate_task, job, strips * job.blocks, threads)
+    finally:
+        workspace_give(job.weights)
+    return True
+
+
+def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill y; False, and nothing done, where channels are not adjacent."""
+    cdef Job job
+    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
+    return correlate(&job, x, w, bias, y)
+
+
+def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
+                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+    """Fill dx; False, and nothing done, where channels are not adjacent."""
+    cdef Job job
+    set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
+    return correlate(&job, dy, w, None, dx)
