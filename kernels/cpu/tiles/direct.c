@@ -74,6 +74,7 @@
 #define STORE(i, v) to[v] = s##i##_##v;
 #define LOAD_B(i, v) b##v = from[v];
 #define DECLARE_B(i, v) f32v b##v;
+#define FETCH(i, v) __builtin_prefetch(to + v);
 #define NEXT_ROW                        \
     to = (f32u *)((float *)to + c_row); \
     OPAQUE(to)
@@ -82,6 +83,9 @@
 #define ZERO_1(i) VECTORS_1(ZERO, i)
 #define ZERO_2(i) VECTORS_2(ZERO, i)
 #define ZERO_4(i) VECTORS_4(ZERO, i)
+#define FETCH_1(i) VECTORS_1(FETCH, i) NEXT_ROW
+#define FETCH_2(i) VECTORS_2(FETCH, i) NEXT_ROW
+#define FETCH_4(i) VECTORS_4(FETCH, i) NEXT_ROW
 #define STEP_1(i) BROADCAST(i) VECTORS_1(STEP, i)
 #define STEP_2(i) BROADCAST(i) VECTORS_2(STEP, i)
 #define STEP_4(i) BROADCAST(i) VECTORS_4(STEP, i)
@@ -103,9 +107,10 @@
                                         const int64_t *a_k, const float *b, const int64_t *b_k,  \
                                         float *c, int64_t c_row, int flags, const float *bias) { \
         f32v x;                                                                                  \
-        f32u *to;                                                                                \
+        f32u *to = (f32u *)c;                                                                    \
         const f32u *from;                                                                        \
         VECTORS_##vectors(DECLARE_B, 0) EACH_##rows(ZERO_##vectors);                             \
+        EACH_##rows(FETCH_##vectors)                                                             \
         int64_t step1 = a_row * 4, step3 = 3 * step1, step5 = 5 * step1, step7 = 7 * step1;      \
         for (int64_t p = 0; p < k; p++) {                                                        \
             const char *row0 = (const char *)(a + a_k[p]), *row7 = row0 + step7;                 \
