@@ -31,6 +31,7 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     N, C, H, W
+    FEW_WEIGHTS = 16 * 1024     # floats that a core's caches hold besides a strip
     PLANE = 2048        # floats of weights that are transposed at a time, at most
 
 
@@ -245,8 +246,11 @@ cdef void straight_pixels(const Plan *plan, const Strip *strip, int64_t output, 
 
 
 cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
-                           int64_t panel, int64_t row) noexcept nogil:
-    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue."""
+                           int64_t panel, int64_t row, int64_t first, int64_t end) noexcept nogil:
+    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue.
+
+    Of the strip's rows first to end.
+    """
     cdef const Correlation *of = &plan.of
     cdef const Part *part
     cdef int vectors = 1 if count > plan.tiles.lanes else 0
@@ -258,7 +262,7 @@ cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output,
     cdef float *c
     width = min(strip.columns * spread, of.y.shape[W] - strip.column * spread)
     for n in range(strip.images):
-        for i in range(extent(plan, 0, strip.row, strip.rows, row)):
+        for i in range(first, min(end, extent(plan, 0, strip.row, strip.rows, row))):
             x = strip.x + n * plan.image + i * of.stride[0] * plan.row
             c = strip.scratch
             c_row = lanes
@@ -288,10 +292,10 @@ cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef const Plan *plan = <const Plan *>context
     cdef const Correlation *of = &plan.of
     cdef Strip strip
-    cdef int64_t panel = index % plan.chunks * plan.chunk, last, at, output, count, row
-    cdef int64_t column
+    cdef int64_t begin = index % plan.chunks * plan.chunk, last, panel, at, output, count
+    cdef int64_t row, column, first = 0, step = plan.rows
     cdef float *frame = plan.workers + worker * (plan.frame_floats + plan.scratch_floats)
-    last = min(panel + plan.chunk, plan.panels)
+    last = min(begin + plan.chunk, plan.panels)
     index //= plan.chunks
     strip.column = index % plan.column_parts * plan.columns
     index //= plan.column_parts
@@ -311,19 +315,23 @@ cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
                    + strip.image * of.x.strides[N]
                    + (strip.row * of.stride[0] + plan.lowest[0]) * of.x.strides[H]
                    + (strip.column * of.stride[1] + plan.lowest[1]) * of.x.strides[W])
-    while panel < last:
-        output = panel * plan.width
-        count = min(plan.width, of.outputs - output)
-        at = strip.group * plan.panels + panel
-        for row in range(of.spread[0]):
-            if plan.straight:
-                straight_pixels(plan, &strip, output, count, at, row)
-            elif plan.lanes_are_pixels:
-                for column in range(of.spread[1]):
-                    residue_of_pixels(plan, &strip, output, count, at, row, column)
-            else:
-                panel_of_outputs(plan, &strip, output, count, at, row)
-        panel += 1
+    # Rows one after the other where all weights stay in the cache: y is written in its order.
+    if not plan.lanes_are_pixels and plan.most_k * of.outputs <= FEW_WEIGHTS:
+        step = 1
+    while first < strip.rows:
+        for panel in range(begin, last):
+            output = panel * plan.width
+            count = min(plan.width, of.outputs - output)
+            at = strip.group * plan.panels + panel
+            for row in range(of.spread[0]):
+                if plan.straight:
+                    straight_pixels(plan, &strip, output, count, at, row)
+                elif plan.lanes_are_pixels:
+                    for column in range(of.spread[1]):
+                        residue_of_pixels(plan, &strip, output, count, at, row, column)
+                else:
+                    panel_of_outputs(plan, &strip, output, count, at, row, first, first + step)
+        first += step
 
 
 cdef int correlate(const Correlation *given) except -1 nogil:

@@ -7,7 +7,8 @@ of 16384 positions, where the sums of all of them are small (then they are added
 end), else all, one after the other:
 
     segments            512 positions: the part of x they read is copied if it needs padding, and
-                        that of dy into panels as wide as a tile
+                        that of dy into panels as wide as a tile (ahead, for all tasks at once,
+                        where several need the same)
     panels, tiles       of outputs, of rows: one chain of fused multiply-adds
 
 Sums lie as [c, r, s][o], so that the last step, which puts them where dw has them, is a transpose.
@@ -36,7 +37,7 @@ cdef struct Plan:
     Correlation of
     const hw_direct_tiles *tiles
     int64_t k, taps
-    bint copied, packed, along_channels
+    bint copied, packed, shared, along_channels     # shared: dy is packed ahead
     int64_t step[2]             # of x, a tap
     int64_t first[2]
     int64_t reach[2]
@@ -48,10 +49,11 @@ cdef struct Plan:
     int64_t lanes
     # x, or its copy: strides
     int64_t channel, row, column, frame_rows, frame_columns, frame_channels
-    int64_t frame_floats, packed_floats, worker_floats
+    int64_t frame_floats, packed_floats, shared_floats, worker_floats
     # sums: [super][group][c, r, s][output]
     int64_t sums_row, sums_group, sums_floats
     float *workers
+    float *packs                # [group][segment][panel][position][output]
     float *totals
     float *sums                 # of one super-segment, where they are not tasks of their own
 
@@ -140,7 +142,13 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
     plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
     plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0 or of.outputs > plan.lanes
+    plan.shared = plan.packed and plan.row_tasks > 1
     plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
+    plan.shared_floats = 0
+    if plan.shared:
+        plan.shared_floats = plan.packed_floats * plan.output_tasks * of.groups * ceil_div(
+            plan.k, HW_SEGMENT)
+        plan.packed_floats = 0
     plan.channel, plan.row, plan.column = of.x.strides[C], of.x.strides[H], of.x.strides[W]
     plan.frame_floats = 0
     if plan.copied:
@@ -187,26 +195,57 @@ cdef struct Part:
     float *panels
 
 
-cdef void pack(const Plan *plan, const Part *part, const float *dy, int64_t count,
-               int64_t position) noexcept nogil:
+cdef void pack_run(const Plan *plan, const float *dy, int64_t outputs, int64_t count,
+                   float *panels) noexcept nogil:
     """So many positions of dy, evenly spaced, into the panels."""
     cdef const View *y = &plan.of.y
     cdef int64_t q = 0
-    while q < part.outputs:
-        plan.tiles.move(min(plan.lanes, part.outputs - q), count, dy + q * y.strides[C],
-                        y.strides[C], y.strides[W],
-                        part.panels + q * HW_SEGMENT + position * plan.lanes, 1, plan.lanes)
+    while q < outputs:
+        plan.tiles.move(min(plan.lanes, outputs - q), count, dy + q * y.strides[C], y.strides[C],
+                        y.strides[W], panels + q * HW_SEGMENT, 1, plan.lanes)
         q += plan.lanes
 
 
-cdef void prepare(const Plan *plan, const Part *part, int64_t begin, int64_t end) noexcept nogil:
+cdef void pack(const Plan *plan, int64_t group, int64_t output, int64_t outputs, int64_t begin,
+               int64_t end, float *panels) noexcept nogil:
+    """Positions begin to end, by rows of y, or whole images where rows follow one another."""
+    cdef const View *y = &plan.of.y
+    cdef int64_t height = y.shape[H], width = y.shape[W], run = width, p = begin, count
+    cdef const float *dy = (<const float *>y.data
+                            + (group * plan.of.outputs + output) * y.strides[C])
+    if outputs % plan.lanes:
+        memset(panels + outputs // plan.lanes * plan.lanes * HW_SEGMENT, 0,
+               plan.lanes * HW_SEGMENT * sizeof(float))
+    if y.strides[H] == width * y.strides[W]:
+        run = height * width
+    while p < end:
+        count = min(end - p, run - p % run)
+        pack_run(plan, dy + p // (height * width) * y.strides[N]
+                 + p // width % height * y.strides[H] + p % width * y.strides[W],
+                 outputs, count, panels + (p - begin) * plan.lanes)
+        p += count
+
+
+cdef void pack_task(void *context, int64_t index, int worker) noexcept nogil:
+    """A segment of dy for all tasks."""
+    cdef const Plan *plan = <const Plan *>context
+    cdef int64_t segments = ceil_div(plan.k, HW_SEGMENT), begin = index % segments * HW_SEGMENT
+    pack(plan, index // segments, 0, plan.of.outputs, begin, min(begin + HW_SEGMENT, plan.k),
+         plan.packs + index * HW_SEGMENT * plan.output_tasks * plan.outputs_a_task)
+
+
+cdef void prepare(const Plan *plan, Part *part, int64_t begin, int64_t end) noexcept nogil:
     """The offsets of one segment's positions, and copies of what they read, image by image."""
     cdef const Correlation *of = &plan.of
     cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, q, last, n, i, j, at
     cdef int64_t row = 0        # of the copy, where the image's first goes
     cdef Span rows, columns
-    cdef const float *dy = (<const float *>of.y.data
-                            + (part.group * of.outputs + part.output) * of.y.strides[C])
+    if plan.shared:
+        part.panels = plan.packs + HW_SEGMENT * (part.output + (
+            part.group * ceil_div(plan.k, HW_SEGMENT) + begin // HW_SEGMENT)
+            * plan.output_tasks * plan.outputs_a_task)
+    elif plan.packed:
+        pack(plan, part.group, part.output, part.outputs, begin, end, part.panels)
     rows.step = columns.step = 1
     columns.first, columns.count = plan.first[1], plan.frame_columns
     while p < end:
@@ -222,13 +261,7 @@ cdef void prepare(const Plan *plan, const Part *part, int64_t begin, int64_t end
                         part.channels, rows, columns, part.frame + at, plan.channel, plan.row,
                         plan.column)
             row += rows.count
-        if plan.packed and of.y.strides[H] == width * of.y.strides[W]:
-            pack(plan, part, dy + n * of.y.strides[N] + (i * width + j) * of.y.strides[W],
-                 last - p, p - begin)
         while p < last:         # a row of y, or what the segment has of it
-            if plan.packed and of.y.strides[H] != width * of.y.strides[W]:
-                pack(plan, part, dy + n * of.y.strides[N] + i * of.y.strides[H]
-                     + j * of.y.strides[W], min(width - j, last - p), p - begin)
             for q in range(min(width - j, last - p)):
                 part.x_k[p - begin + q] = at + (j + q) * of.stride[1] * plan.column
                 if plan.packed:
@@ -324,8 +357,6 @@ cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
     part.y_k = part.x_k + HW_SEGMENT
     part.frame = memory + 4 * HW_SEGMENT
     part.panels = part.frame + plan.frame_floats
-    if plan.packed and part.outputs % plan.lanes:
-        memset(part.panels, 0, plan.packed_floats * sizeof(float))
     if plan.supers > 1:
         begin = part.super * HW_SUPER_SEGMENT
         last = min(begin + HW_SUPER_SEGMENT, plan.k)
@@ -378,10 +409,14 @@ cdef int correlate_weight(const Correlation *given) except -1 nogil:
     sums = plan.sums_floats * plan.supers
     if plan.supers == 1 and plan.k > HW_SUPER_SEGMENT:
         sums += plan.sums_floats
-    plan.workers = <float *>workspace_take(4 * (threads * plan.worker_floats + sums))
-    plan.totals = plan.workers + threads * plan.worker_floats
+    plan.workers = <float *>workspace_take(
+        4 * (threads * plan.worker_floats + plan.shared_floats + sums))
+    plan.packs = plan.workers + threads * plan.worker_floats
+    plan.totals = plan.packs + plan.shared_floats
     plan.sums = plan.totals + plan.sums_floats if plan.supers == 1 else NULL
     try:
+        if plan.shared:
+            parallel_for(pack_task, &plan, given.groups * ceil_div(plan.k, HW_SEGMENT), threads)
         parallel_for(weight_task, &plan, plan.supers * given.groups * plan.output_tasks
                      * plan.row_tasks, threads)
         return parallel_for(
