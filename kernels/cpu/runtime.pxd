@@ -32,6 +32,8 @@ cdef extern from "dispatch.h" nogil:
         void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
                      int64_t from_column, float *to, int64_t to_row,
                      int64_t to_column) noexcept nogil
+        void (*fetch)(int64_t rows, int64_t columns, const float *source,
+                      int64_t from_row) noexcept nogil
     ctypedef struct hw_frame:
         void *array
         int64_t row, column, channel

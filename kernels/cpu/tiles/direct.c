@@ -156,4 +156,5 @@ const hw_direct_tiles HW_NAME(hw_direct_tiles) = {
     .rows = {ROWS_1, ROWS_2, ROWS_4},
     .tile = {{UP_TO(ROWS_1, ENTRY, 1)}, {UP_TO(ROWS_2, ENTRY, 2)}, {UP_TO(ROWS_4, ENTRY, 4)}},
     .move = move,
+    .fetch = fetch,
 };

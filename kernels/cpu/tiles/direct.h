@@ -21,6 +21,8 @@ typedef struct {
     /* to[i * to_row + j * to_column] = from[i * from_row + j * from_column] */
     void (*move)(int64_t rows, int64_t columns, const float *from, int64_t from_row,
                  int64_t from_column, float *to, int64_t to_row, int64_t to_column);
+    /* Asks for rows of so many adjacent elements. */
+    void (*fetch)(int64_t rows, int64_t columns, const float *from, int64_t from_row);
 } hw_direct_tiles;
 
 #endif

@@ -116,6 +116,12 @@ static void transpose(int64_t rows, int64_t columns, const float *from, int64_t 
     }
 }
 
+static void fetch(int64_t rows, int64_t columns, const float *from, int64_t from_row) {
+    if (from_row == columns) columns *= rows, rows = 1;
+    for (int64_t i = 0; i < rows; i++, from += from_row)
+        for (int64_t j = 0; j < columns; j += 16) __builtin_prefetch(from + j);
+}
+
 static void move(int64_t rows, int64_t columns, const float *from, int64_t from_row,
                  int64_t from_column, float *to, int64_t to_row, int64_t to_column) {
     if (to_column != 1 && (to_row == 1 || columns < rows)) {
