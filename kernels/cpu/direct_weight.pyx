@@ -2,9 +2,9 @@
 
 Lanes are outputs o; the rows of a tile are neighbours along c or s, whichever has more. Elements of x
 are broadcast from where they lie, so no im2col is made; vectors of dy are read where they lie (NHWC)
-or from panels of a segment. A task has some of the rows and some of the outputs; and one super-segment
-of 16384 positions, where the sums of all of them are small (then they are added up in order at the
-end), else all, one after the other:
+or from panels of a segment. A task has some of the rows and some of the outputs; and one segment of 512
+positions, or one super-segment of 16384, where the sums of all of them are small (then they are added
+up in order at the end), else all, one after the other:
 
     segments            512 positions: the part of x they read is copied if it needs padding, and
                         that of dy into panels as wide as a tile (ahead, for all tasks at once,
@@ -30,7 +30,8 @@ cdef extern from "common/contraction.h" nogil:
 cdef enum:
     N, C, H, W
     SUMS = 64 * 1024        # floats of dw that a task sums, at most
-    PARTIALS = 4 * 1024 * 1024      # floats that the sums of all super-segments may take
+    SEGMENTS = 1024 * 1024  # floats that the sums of all segments may take,
+    SUPERS = 4 * 1024 * 1024        # and of all super-segments
     FOLD_ROWS = 64          # of sums that are put into dw at a time
 
 cdef struct Plan:
@@ -44,18 +45,18 @@ cdef struct Plan:
     int64_t tile_rows, line_tiles       # of a tile; tiles a line of rows
     int64_t tiles_all, tiles_a_task, row_tasks
     int64_t outputs_a_task, output_tasks
-    int64_t supers              # that are tasks of their own
+    int64_t piece, pieces       # positions a task, tasks for them all
     int vectors                 # of a tile, as its index
     int64_t lanes
     # x, or its copy: strides
     int64_t channel, row, column, frame_rows, frame_columns, frame_channels
     int64_t frame_floats, packed_floats, shared_floats, worker_floats
-    # sums: [super][group][c, r, s][output]
+    # sums: [piece][group][c, r, s][output]
     int64_t sums_row, sums_group, sums_floats
     float *workers
     float *packs                # [group][segment][panel][position][output]
     float *totals
-    float *sums                 # of one super-segment, where they are not tasks of their own
+    float *sums                 # of one super-segment, where a task has more
 
 
 cdef struct Tile:
@@ -131,18 +132,24 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
         plan.sums_row += 16
     plan.sums_group = of.channels * plan.taps * plan.sums_row
     plan.sums_floats = plan.sums_group * of.groups
-    plan.supers = ceil_div(plan.k, HW_SUPER_SEGMENT)
-    if <double>plan.supers * plan.sums_floats > PARTIALS:
-        plan.supers = 1
+    plan.piece = plan.k
+    if <double>ceil_div(plan.k, HW_SEGMENT) * plan.sums_floats <= SEGMENTS:
+        plan.piece = HW_SEGMENT
+    elif <double>ceil_div(plan.k, HW_SUPER_SEGMENT) * plan.sums_floats <= SUPERS:
+        plan.piece = HW_SUPER_SEGMENT
+    plan.pieces = ceil_div(plan.k, plan.piece)
     wanted = 1
     if threads > 1:
-        wanted = ceil_div(2 * threads, plan.output_tasks * of.groups * plan.supers)
+        wanted = ceil_div(4 * threads, plan.output_tasks * of.groups * plan.pieces)
     plan.tiles_a_task = max(min(SUMS // (plan.outputs_a_task * plan.tile_rows),
-                                plan.tiles_all // wanted), 1)
-    plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
+                                ceil_div(plan.tiles_all, wanted)), 1)
+    if plan.along_channels and plan.tiles_a_task > plan.taps:
+        plan.tiles_a_task -= plan.tiles_a_task % plan.taps      # no channel for two tasks
+    else:
+        plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
     plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
     plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0 or of.outputs > plan.lanes
-    plan.shared = plan.packed and plan.row_tasks > 1
+    plan.shared = plan.packed and plan.row_tasks > 1 and plan.pieces == 1
     plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
     plan.shared_floats = 0
     if plan.shared:
@@ -186,7 +193,7 @@ cdef void frame_layout(Plan *plan) noexcept nogil:
 # ---- segments -------------------------------------------------------------------------------------
 
 cdef struct Part:
-    int64_t super, group, output, outputs       # of dw
+    int64_t piece, group, output, outputs       # of dw
     int64_t first, last                 # tiles
     int64_t channel, channels           # of x that they read
     int64_t *x_k
@@ -285,7 +292,7 @@ cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
     part.output = index % plan.output_tasks * plan.outputs_a_task
     index //= plan.output_tasks
     part.group = index % plan.of.groups
-    part.super = index // plan.of.groups
+    part.piece = index // plan.of.groups
     part.last = min(part.first + plan.tiles_a_task, plan.tiles_all)
     part.outputs = min(plan.outputs_a_task, plan.of.outputs - part.output)
     part.channel = tile_of(plan, part.first).c
@@ -350,40 +357,52 @@ cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
 cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef const Plan *plan = <const Plan *>context
     cdef Part part = part_of(plan, index)
-    cdef int64_t begin = 0, end, last = plan.k
+    cdef int64_t begin = part.piece * plan.piece, end, last = min(begin + plan.piece, plan.k)
     cdef float *memory = plan.workers + worker * plan.worker_floats
-    cdef float *to = plan.totals + part.super * plan.sums_floats
+    cdef float *to = plan.totals + part.piece * plan.sums_floats
+    cdef bint first
     part.x_k = <int64_t *>memory
     part.y_k = part.x_k + HW_SEGMENT
     part.frame = memory + 4 * HW_SEGMENT
     part.panels = part.frame + plan.frame_floats
-    if plan.supers > 1:
-        begin = part.super * HW_SUPER_SEGMENT
-        last = min(begin + HW_SUPER_SEGMENT, plan.k)
     while begin < last:
         end = min(begin + HW_SEGMENT, last)
-        if plan.supers == 1 and begin >= HW_SUPER_SEGMENT:
+        if plan.pieces == 1 and begin >= HW_SUPER_SEGMENT:
             to = plan.sums
+        first = begin % min(plan.piece, HW_SUPER_SEGMENT) == 0
         prepare(plan, &part, begin, end)
-        sum_segment(plan, &part, end - begin, begin % HW_SUPER_SEGMENT == 0, to)
+        sum_segment(plan, &part, end - begin, first, to)
         if to == plan.sums and (end == last or end % HW_SUPER_SEGMENT == 0):
             fold_super(plan, &part)
         begin = end
 
 
+cdef inline void add(float *to, const float *more, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        to[i] += more[i]
+
+
 cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
-    """Some rows: their super-segments added up in order, and put where dw has them."""
+    """Some rows: their pieces added up in order, and put where dw has them."""
     cdef const Plan *plan = <const Plan *>context
     cdef const Correlation *of = &plan.of
-    cdef int64_t chunks = ceil_div(of.channels * plan.taps, FOLD_ROWS), super, i
+    cdef int64_t chunks = ceil_div(of.channels * plan.taps, FOLD_ROWS), piece, i
     cdef int64_t group = index // chunks, row = index % chunks * FOLD_ROWS
     cdef int64_t rows = min(FOLD_ROWS, of.channels * plan.taps - row)
     cdef const int64_t *strides = &of.w_strides[0]
     cdef float *total = plan.totals + group * plan.sums_group + row * plan.sums_row
+    cdef float *super = total       # the first piece of the super-segment that is added up
     cdef float *dw = <float *>of.w + group * of.w_group
-    for super in range(1, plan.supers):
-        for i in range(rows * plan.sums_row):
-            total[i] += total[super * plan.sums_floats + i]
+    for piece in range(1, plan.pieces):
+        if piece * plan.piece % HW_SUPER_SEGMENT:
+            add(super, total + piece * plan.sums_floats, rows * plan.sums_row)
+            continue
+        if super != total:
+            add(total, super, rows * plan.sums_row)
+        super = total + piece * plan.sums_floats
+    if super != total:
+        add(total, super, rows * plan.sums_row)
     if plan.taps == 1:
         plan.tiles.move(rows, of.outputs, total, plan.sums_row, 1, dw + row * strides[1],
                         strides[1], strides[0])
@@ -406,21 +425,21 @@ cdef int correlate_weight(const Correlation *given) except -1 nogil:
     tiles()
     threads = worthwhile_threads(products / 32)
     make_plan(&plan, given, threads)
-    sums = plan.sums_floats * plan.supers
-    if plan.supers == 1 and plan.k > HW_SUPER_SEGMENT:
+    sums = plan.sums_floats * plan.pieces
+    if plan.pieces == 1 and plan.k > HW_SUPER_SEGMENT:
         sums += plan.sums_floats
     plan.workers = <float *>workspace_take(
         4 * (threads * plan.worker_floats + plan.shared_floats + sums))
     plan.packs = plan.workers + threads * plan.worker_floats
     plan.totals = plan.packs + plan.shared_floats
-    plan.sums = plan.totals + plan.sums_floats if plan.supers == 1 else NULL
+    plan.sums = plan.totals + plan.sums_floats if plan.pieces == 1 else NULL
     try:
         if plan.shared:
             parallel_for(pack_task, &plan, given.groups * ceil_div(plan.k, HW_SEGMENT), threads)
-        parallel_for(weight_task, &plan, plan.supers * given.groups * plan.output_tasks
+        parallel_for(weight_task, &plan, plan.pieces * given.groups * plan.output_tasks
                      * plan.row_tasks, threads)
         return parallel_for(
             fold_task, &plan, given.groups * ceil_div(plan.of.channels * plan.taps, FOLD_ROWS),
-            min(threads, worthwhile_threads(<double>plan.supers * plan.sums_floats)))
+            min(threads, worthwhile_threads(<double>plan.pieces * plan.sums_floats)))
     finally:
         workspace_give(plan.workers)
