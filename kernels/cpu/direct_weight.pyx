@@ -19,7 +19,7 @@ from libc.string cimport memset
 from halfwave._cpu.direct_copy cimport Span, copy_window
 from halfwave._cpu.direct_plan cimport Correlation, ceil_div, share
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, View, hw_direct_tiles, parallel_for, tiles, workspace_give, workspace_take,
+    HW_ACCUMULATE, View, hw_direct_tile, hw_direct_tiles, parallel_for, tiles, workspace_give, workspace_take,
     worthwhile_threads,
 )
 
@@ -47,6 +47,7 @@ cdef struct Plan:
     int64_t outputs_a_task, output_tasks
     int64_t piece, pieces       # positions a task, tasks for them all
     int vectors                 # of a tile, as its index
+    bint halves                 # tiles of half a vector
     int64_t lanes
     # x, or its copy: strides
     int64_t channel, row, column, frame_rows, frame_columns, frame_channels
@@ -121,6 +122,9 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     if rows <= table.rows[2] and of.outputs % (4 * table.lanes) == 0:
         plan.vectors = 2
     plan.lanes = table.lanes << plan.vectors
+    plan.halves = of.outputs <= table.half_lanes
+    if plan.halves:
+        plan.lanes = table.half_lanes
     plan.tile_rows = share(rows, table.rows[plan.vectors])
     plan.line_tiles = ceil_div(rows, plan.tile_rows)
     plan.tiles_all = plan.line_tiles * of.w_taps[0] * (
@@ -140,7 +144,8 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     plan.pieces = ceil_div(plan.k, plan.piece)
     wanted = 1
     if threads > 1:
-        wanted = ceil_div(4 * threads, plan.output_tasks * of.groups * plan.pieces)
+        wanted = ceil_div(threads * (4 if plan.pieces == 1 else 3),
+                          plan.output_tasks * of.groups * plan.pieces)
     plan.tiles_a_task = max(min(SUMS // (plan.outputs_a_task * plan.tile_rows),
                                 ceil_div(plan.tiles_all, wanted)), 1)
     if plan.along_channels and plan.tiles_a_task > plan.taps:
@@ -148,7 +153,8 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     else:
         plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
     plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
-    plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0 or of.outputs > plan.lanes
+    plan.packed = (of.y.strides[C] != 1 or of.outputs % min(table.lanes, plan.lanes) != 0
+                   or of.outputs > plan.lanes)
     plan.shared = plan.packed and plan.row_tasks > 1 and plan.pieces == 1
     plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
     plan.shared_floats = 0
@@ -241,10 +247,16 @@ cdef void pack_task(void *context, int64_t index, int worker) noexcept nogil:
          plan.packs + index * HW_SEGMENT * plan.output_tasks * plan.outputs_a_task)
 
 
+cdef inline void spread(int64_t *offsets, int64_t count, int64_t first, int64_t step) noexcept nogil:
+    cdef int64_t i
+    for i in range(count):
+        offsets[i] = first + i * step
+
+
 cdef void prepare(const Plan *plan, Part *part, int64_t begin, int64_t end) noexcept nogil:
     """The offsets of one segment's positions, and copies of what they read, image by image."""
     cdef const Correlation *of = &plan.of
-    cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, q, last, n, i, j, at
+    cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, count, last, n, i, j, at
     cdef int64_t row = 0        # of the copy, where the image's first goes
     cdef Span rows, columns
     if plan.shared:
@@ -269,14 +281,13 @@ cdef void prepare(const Plan *plan, Part *part, int64_t begin, int64_t end) noex
                         plan.column)
             row += rows.count
         while p < last:         # a row of y, or what the segment has of it
-            for q in range(min(width - j, last - p)):
-                part.x_k[p - begin + q] = at + (j + q) * of.stride[1] * plan.column
-                if plan.packed:
-                    part.y_k[p - begin + q] = (p - begin + q) * plan.lanes
-                else:
-                    part.y_k[p - begin + q] = (n * of.y.strides[N] + i * of.y.strides[H]
-                                               + (j + q) * of.y.strides[W])
-            p += min(width - j, last - p)
+            count = min(width - j, last - p)
+            spread(part.x_k + p - begin, count, at + j * of.stride[1] * plan.column,
+                   of.stride[1] * plan.column)
+            if not plan.packed:
+                spread(part.y_k + p - begin, count, n * of.y.strides[N] + i * of.y.strides[H]
+                       + j * of.y.strides[W], of.y.strides[W])
+            p += count
             at += of.stride[0] * plan.row
             i += 1
             j = 0
@@ -315,6 +326,7 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
     cdef const float *dy
     cdef int64_t panel = 0, t, a_row, c_row
     cdef int vectors
+    cdef hw_direct_tile multiply
     cdef Tile tile
     a_row, c_row = plan.step[1] * plan.column, plan.sums_row
     if plan.along_channels:
@@ -333,7 +345,10 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
             vectors = 0
         for t in range(part.first, part.last):
             tile = tile_of(plan, t)
-            plan.tiles.tile[vectors][tile.rows](
+            multiply = plan.tiles.tile[vectors][tile.rows]
+            if plan.halves:
+                multiply = plan.tiles.half[tile.rows]
+            multiply(
                 count, x + (tile.c - part.channel) * plan.channel
                 + tile.r * plan.step[0] * plan.row + tile.s * plan.step[1] * plan.column,
                 a_row, part.x_k, dy, part.y_k, to + sums_of(plan, part, tile) + panel, c_row,
@@ -365,6 +380,8 @@ cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
     part.y_k = part.x_k + HW_SEGMENT
     part.frame = memory + 4 * HW_SEGMENT
     part.panels = part.frame + plan.frame_floats
+    if plan.packed:
+        spread(part.y_k, HW_SEGMENT, 0, plan.lanes)
     while begin < last:
         end = min(begin + HW_SEGMENT, last)
         if plan.pieces == 1 and begin >= HW_SUPER_SEGMENT:
