@@ -6,7 +6,7 @@ import reference
 from cases import DTYPES, layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import Guards
-from halfwave._cpu import depthwise, depthwise_last
+from halfwave._cpu import depthwise, depthwise_last, depthwise_weight
 from test_conv import from_layout, in_layout, options_of, passes
 
 import halfwave as hw
@@ -166,7 +166,7 @@ def test_the_general_path_gives_the_same_bits(case, layout, monkeypatch, rng):
     x, w = (rng.standard_normal(case[k]).astype(np.float32) for k in ("x", "w"))
     ours = passes(x, w, None, 1, case, layout)
     for name in ("forward", "backward_input", "backward_weight"):
-        for own in (depthwise, depthwise_last):
+        for own in (depthwise, depthwise_last, depthwise_weight):
             monkeypatch.setattr(own, name, lambda *arguments: False, raising=False)
     for one, other in zip(ours, passes(x, w, None, 1, case, layout), strict=True):
         same_bits(one, other)
@@ -178,13 +178,13 @@ def test_it_serves():
     w = np.ones((2, 1, 3, 3), np.float32)
     assert depthwise.forward(x, w, None, y, 1, 1, 1, 1, 1, 1, 2)
     assert depthwise.backward_input(y, w, x, 1, 1, 1, 1, 1, 1, 2)
-    assert depthwise.backward_weight(y, x, w, 1, 1, 1, 1, 1, 1, 2)
+    assert depthwise_weight.backward_weight(y, x, w, 1, 1, 1, 1, 1, 1, 2)
     large = np.ones((2, 1, 23, 23), np.float32)
     assert not depthwise.forward(x, large, None, y, 1, 1, 11, 11, 1, 1, 2)
     far = 1 << 20
     assert not depthwise.forward(x, w, None, y, 1, 1, far, far, far, far, 2)
     assert not depthwise.backward_input(y, w, x, 1, 1, far, far, far, far, 2)
-    assert not depthwise.backward_weight(y, x, w, 1, 1, far, far, far, far, 2)
+    assert not depthwise_weight.backward_weight(y, x, w, 1, 1, far, far, far, far, 2)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

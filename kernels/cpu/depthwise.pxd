@@ -1,5 +1,13 @@
-"""How targets and sources of a depthwise convolution meet, along one axis."""
+"""What the depthwise kernels share: how targets and sources meet along an axis, tables of pixels."""
 from libc.stdint cimport int64_t
+
+from halfwave._cpu.runtime cimport View, hw_frame
+
+cdef enum:
+    N, C, H, W
+    O = 0       # of weights: O, 1, R, S
+    R = 2
+    S = 3
 
 # Target position first + step·q takes, for each tap that meets it, source position
 # q·source_step + shift. Forward: step 1, source_step the stride. Backward input: step the stride,
@@ -45,3 +53,52 @@ cdef inline void set_axes(Axis *rows, Axis *columns, bint backward, int64_t stri
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
     return (a + b - 1) // b
+
+
+cdef inline int64_t clamp(int64_t value, int64_t low, int64_t high) noexcept nogil:
+    return max(low, min(value, high))
+
+
+# Where the pixels column, column + direction, … of an image's row lie; beyond its border, at zeros.
+cdef inline void fill_table(const View *source, int64_t image, int64_t row, int64_t column,
+                            int64_t direction, int64_t entries, const void *zeros,
+                            const void **table) noexcept nogil:
+    cdef int64_t step = source.strides[W] * source.itemsize, entry
+    cdef const char *line
+    if row < 0 or row >= source.shape[H]:
+        for entry in range(entries):
+            table[entry] = zeros
+        return
+    line = source.data + source.itemsize * (image * source.strides[N] + row * source.strides[H])
+    for entry in range(entries):
+        table[entry] = line + column * step if 0 <= column < source.shape[W] else zeros
+        column += direction
+
+
+# Blocks of channels, about so many, each of at least one vector and all but the last of whole ones.
+cdef inline void cut_channels(int64_t channels, int64_t lanes, int64_t wanted, int64_t *block,
+                              int64_t *blocks) noexcept nogil:
+    block[0] = max(channels // lanes // wanted, 1) * lanes
+    blocks[0] = max((channels + block[0] - lanes) // block[0], 1)
+    while block[0] * blocks[0] < channels:
+        block[0] += lanes
+        blocks[0] = max((channels + block[0] - lanes) // block[0], 1)
+
+
+# Rows top …, columns left … of an image's channels channel, channel + channel_step, …, as a frame with
+# zeros beyond the border.
+cdef inline void describe_frame(hw_frame *part, const View *source, int64_t image, int64_t channel,
+                                int64_t channel_step, int64_t channels, int64_t top, int64_t height,
+                                int64_t left, int64_t width) noexcept nogil:
+    part.above = clamp(-top, 0, height)
+    part.rows = clamp(source.shape[H] - top, part.above, height) - part.above
+    part.below = height - part.above - part.rows
+    part.before = clamp(-left, 0, width)
+    part.columns = clamp(source.shape[W] - left, part.before, width) - part.before
+    part.after = width - part.before - part.columns
+    part.row, part.column = source.strides[H], source.strides[W]
+    part.channel = channel_step * source.strides[C]
+    part.channels = channels
+    part.array = source.data + source.itemsize * (
+        image * source.strides[N] + channel * source.strides[C]
+        + (top + part.above) * source.strides[H] + (left + part.before) * source.strides[W])

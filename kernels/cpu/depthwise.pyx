@@ -17,9 +17,23 @@ for each residue of (h, w) modulo step = stride, source_step 1, the taps that me
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from halfwave._cpu.depthwise cimport Axis, ceil_div, set_axes, shift_of
+from halfwave._cpu.depthwise cimport (
+    Axis,
+    C,
+    H,
+    N,
+    O,
+    R,
+    S,
+    W,
+    ceil_div,
+    clamp,
+    describe_frame,
+    set_axes,
+    shift_of,
+)
 from halfwave._cpu.runtime cimport (
     Hold,
     View,
@@ -27,7 +41,6 @@ from halfwave._cpu.runtime cimport (
     hw_depthwise_tiles,
     hw_frame,
     hw_tap,
-    hw_tap_sums,
     parallel_for,
     tiles,
     workspace_give,
@@ -37,13 +50,8 @@ from halfwave._cpu.runtime cimport (
 
 cdef extern from "common/contraction.h" nogil:
     int64_t HW_SEGMENT
-    int64_t HW_SUPER_SEGMENT
 
 cdef enum:
-    N, C, H, W
-    O = 0       # of weights: O, 1, R, S
-    R = 2
-    S = 3
     VECTORS = 4             # of channels side by side in a frame, where they are so in the array
     STRIP_BYTES = 192 << 10     # a strip's frames: a share of the L2 cache
     LARGEST = 1 << 20       # of a strip of the least rows; beyond it the general path serves
@@ -87,10 +95,6 @@ cdef struct Job:
     int64_t scratch_bytes, weight_bytes, frame_bytes
 
 
-cdef inline int64_t clamp(int64_t value, int64_t low, int64_t high) noexcept nogil:
-    return max(low, min(value, high))
-
-
 cdef void load_weights(const Job *job, int64_t channel, int64_t channels, char *memory) noexcept nogil:
     """[plane][tap][channel] of all outputs of the block's channels."""
     cdef const View *w = &job.weights
@@ -113,20 +117,10 @@ cdef void load_frame(const Job *job, const View *source, const Axis *rows, const
                      int64_t first, int64_t count, int64_t across, char *memory) noexcept nogil:
     """What `count` positions down from `first`, and `across` positions from 0, read."""
     cdef hw_frame part
-    cdef int64_t top = first * rows.source_step + rows.low, left = columns.low
-    cdef int64_t height = rows_read(rows, count), width = rows_read(columns, across)
-    part.above = clamp(-top, 0, height)
-    part.rows = clamp(source.shape[H] - top, part.above, height) - part.above
-    part.below = height - part.above - part.rows
-    part.before = clamp(-left, 0, width)
-    part.columns = clamp(source.shape[W] - left, part.before, width) - part.before
-    part.after = width - part.before - part.columns
-    part.row, part.column = source.strides[H], source.strides[W]
-    part.channel = channel_step * source.strides[C]
-    part.channels, part.width, part.frame = channels, job.width, memory
-    part.array = source.data + source.itemsize * (
-        image * source.strides[N] + channel * source.strides[C]
-        + (top + part.above) * source.strides[H] + (left + part.before) * source.strides[W])
+    describe_frame(&part, source, image, channel, channel_step, channels,
+                   first * rows.source_step + rows.low, rows_read(rows, count),
+                   columns.low, rows_read(columns, across))
+    part.width, part.frame = job.width, memory
     job.tiles.fill[job.wide](&part)
 
 
@@ -323,232 +317,3 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
     job.channels, job.planes, job.outs = groups, w.shape[0] // groups, 1
     return correlate(&job, dy, w, None, dx, Hold())
-
-# ---- weight gradient ------------------------------------------------------------------------------
-
-cdef struct Gradient:
-    Job job                         # source: x, target: dw
-    View dy
-    int64_t positions, supers, taps, sums_bytes
-    char *partials                  # [super][block], each [vector][plane][tap][lane]
-
-
-cdef void fold(Gradient *work, char *sums, char *total, bint first) noexcept nogil:
-    """total = total + sums, or sums if it is the first."""
-    if first:
-        memcpy(total, sums, work.sums_bytes)
-    elif work.job.wide:
-        add(<double *>sums, <double *>total, work.sums_bytes // 8)
-    else:
-        add(<float *>sums, <float *>total, work.sums_bytes // 4)
-
-ctypedef fused real:
-    float
-    double
-
-
-cdef void add(real *terms, real *total, int64_t count) noexcept nogil:
-    cdef int64_t i
-    for i in range(count):
-        total[i] = total[i] + terms[i]
-
-
-cdef void gradient_task(void *context, int64_t index, int worker) noexcept nogil:
-    """One super-segment of positions of one block: its segments are chains, folded as they end."""
-    cdef Gradient *work = <Gradient *>context
-    cdef Job *job = &work.job
-    cdef int64_t channel = index % job.blocks * job.width
-    cdef int64_t channels = min(job.width, job.channels - channel)
-    cdef int64_t position = index // job.blocks * HW_SUPER_SEGMENT
-    cdef int64_t end = min(position + HW_SUPER_SEGMENT, work.positions)
-    cdef int64_t start = position, across = work.dy.shape[W], down = work.dy.shape[H]
-    cdef int64_t image, row, rows, strip_end, piece_end, inside, k
-    cdef char *frame = job.scratch + worker * job.scratch_bytes
-    cdef char *sums = frame + job.frame_bytes
-    cdef char *total = work.partials + index * work.sums_bytes
-    cdef bint direct = job.outs * work.dy.strides[C] == 1 and channels % job.lanes == 0
-    memset(sums, 0, work.sums_bytes)
-    memset(total, 0, work.sums_bytes)
-    while position < end:
-        image, inside = position // (down * across), position % (down * across)
-        row = inside // across
-        rows = min(job.strip, down - row, ceil_div(inside + end - position, across) - row)
-        strip_end = min(position - inside + (row + rows) * across, end)
-        load_frame(job, &job.source, &job.rows, &job.columns, image, channel, 1, channels, row,
-                   rows, across, frame)
-        if not direct:
-            for k in range(job.outs):
-                load_gradient(work, image, channel * job.outs + k, channels, row, rows,
-                              gradient_frame(work, frame, k))
-        while position < strip_end:
-            piece_end = min(strip_end, start + ((position - start) // HW_SEGMENT + 1) * HW_SEGMENT)
-            # Whole rows of the strip, or a part of one row where a segment begins or ends in it.
-            inside = position % across
-            if inside or piece_end - position < across:
-                piece_end = min(piece_end, position + across - inside)
-            else:
-                piece_end -= (piece_end - position) % across
-            accumulate(work, image, row, position, piece_end, channel, channels, direct, frame,
-                       sums)
-            position = piece_end
-            if (position - start) % HW_SEGMENT == 0 or position == end:
-                fold(work, sums, total, position - start <= HW_SEGMENT)
-                memset(sums, 0, work.sums_bytes)
-    if work.supers == 1:
-        drain_sums(work, channel, channels, total)
-
-
-cdef char *gradient_frame(const Gradient *work, char *frame, int64_t k) noexcept nogil:
-    return frame + (work.job.plane + k * work.job.strip * work.dy.shape[W] * work.job.width
-                    ) * work.dy.itemsize
-
-
-cdef void load_gradient(const Gradient *work, int64_t image, int64_t channel, int64_t channels,
-                        int64_t row, int64_t rows, char *memory) noexcept nogil:
-    cdef const View *dy = &work.dy
-    cdef hw_frame part
-    memset(&part, 0, sizeof(part))
-    part.array = dy.data + dy.itemsize * (image * dy.strides[N] + channel * dy.strides[C]
-                                          + row * dy.strides[H])
-    part.row, part.column, part.channel = (dy.strides[H], dy.strides[W],
-                                           work.job.outs * dy.strides[C])
-    part.rows, part.columns, part.channels = rows, dy.shape[W], channels
-    part.frame, part.width = memory, work.job.width
-    work.job.tiles.fill[work.job.wide](&part)
-
-
-cdef void accumulate(const Gradient *work, int64_t image, int64_t first_row, int64_t position,
-                     int64_t end, int64_t channel, int64_t channels, bint direct, char *frame,
-                     char *sums) noexcept nogil:
-    """Positions … end of an image, in rows that the frames hold from first_row on."""
-    cdef const Job *job = &work.job
-    cdef const View *dy = &work.dy
-    cdef int64_t across = dy.shape[W], size = dy.itemsize, k, v
-    cdef int64_t row = position // across % dy.shape[H], column = position % across
-    cdef hw_tap_sums run
-    cdef const char *x = frame + size * (
-        (row - first_row) * job.rows.source_step * job.line
-        + column * job.columns.source_step * job.width)
-    cdef const char *gradient
-    run.rows = max((end - position) // across, 1)
-    run.columns = min(end - position, across)
-    run.x_row = job.rows.source_step * job.line
-    run.x_column = job.columns.source_step * job.width
-    run.taps, run.tap = work.taps, job.taps
-    for k in range(job.outs):
-        if direct:
-            run.dy_row, run.dy_column = dy.strides[H], dy.strides[W]
-            gradient = dy.data + size * (image * dy.strides[N] + channel * dy.strides[C]
-                                         + row * dy.strides[H] + column * dy.strides[W])
-        else:
-            run.dy_row, run.dy_column = across * job.width, job.width
-            gradient = gradient_frame(work, frame, k) + size * (
-                (row - first_row) * run.dy_row + column * job.width)
-        for v in range(ceil_div(channels, job.lanes)):
-            run.x = x + v * job.lanes * size
-            run.dy = gradient + v * job.lanes * size
-            run.sums = sums + (v * job.outs + k) * work.taps * job.lanes * size
-            job.tiles.accumulate[job.wide](&run)
-
-
-cdef void drain_sums(const Gradient *work, int64_t channel, int64_t channels,
-                     char *total) noexcept nogil:
-    """dw of a block from its sums."""
-    cdef const Job *job = &work.job
-    cdef const View *dw = &job.target
-    cdef int64_t size = dw.itemsize, k, v
-    cdef hw_frame part
-    part.rows, part.columns = dw.shape[R], dw.shape[S]
-    part.row, part.column, part.channel = dw.strides[R], dw.strides[S], job.outs * dw.strides[O]
-    part.width = job.lanes
-    if dw.strides[R] == dw.shape[S] * dw.strides[S]:
-        part.rows, part.columns = 1, work.taps
-    for v in range(ceil_div(channels, job.lanes)):
-        part.channels = min(job.lanes, channels - v * job.lanes)
-        for k in range(job.outs):
-            part.frame = total + (v * job.outs + k) * work.taps * job.lanes * size
-            part.array = dw.data + size * dw.strides[O] * (
-                (channel + v * job.lanes) * job.outs + k)
-            job.tiles.drain[job.wide](&part)
-
-
-cdef void fold_task(void *context, int64_t block, int worker) noexcept nogil:
-    cdef Gradient *work = <Gradient *>context
-    cdef Job *job = &work.job
-    cdef int64_t channel = block * job.width, super
-    cdef char *total = work.partials + block * work.sums_bytes
-    for super in range(1, work.supers):
-        fold(work, total + super * job.blocks * work.sums_bytes, total, False)
-    drain_sums(work, channel, min(job.width, job.channels - channel), total)
-
-
-def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-                    int64_t dilation_h, int64_t dilation_w, int64_t groups):
-    """Fill dw; False, and nothing done, where the general path has to serve."""
-    cdef Hold hold = Hold()
-    cdef Gradient work
-    cdef Job *job = &work.job
-    cdef View *target = &job.target
-    cdef int64_t across, rows, size, dy_row
-    cdef int threads
-    hold.view(x, &job.source, False)
-    hold.view(dy, &work.dy, False)
-    hold.view(dw, target, True)
-    size = target.itemsize
-    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    job.channels, job.planes, job.outs = groups, 1, target.shape[O] // groups
-    job.tiles = tiles().depthwise
-    job.wide = size == 8
-    job.lanes = job.tiles.lanes[job.wide]
-    job.rows.target, job.columns.target = work.dy.shape[H], work.dy.shape[W]
-    job.rows.kernel, job.columns.kernel = target.shape[R], target.shape[S]
-    work.taps = job.rows.kernel * job.columns.kernel
-    work.positions = work.dy.shape[N] * job.rows.target * job.columns.target
-    work.supers = max(ceil_div(work.positions, HW_SUPER_SEGMENT), 1)
-    if job.outs * work.taps > HW_SEGMENT:
-        return False
-    measure(&job.rows)
-    measure(&job.columns)
-    choose_width(job, &job.source, work.supers)
-    across = rows_read(&job.columns, job.columns.target)
-    dy_row = job.outs * job.columns.target * job.width * size
-    if <double>across * rows_read(&job.rows, 1) * job.width * size + dy_row > LARGEST:
-        return False
-    job.line = across * job.width
-    rows = 1
-    while (rows < job.rows.target and rows_read(&job.rows, rows + 1) * job.line * size
-           + (rows + 1) * dy_row <= STRIP_BYTES):
-        rows += 1
-    job.strip = rows
-    job.plane = rows_read(&job.rows, rows) * job.line
-    job.frame_bytes = ceil_div(job.plane * size + rows * dy_row, 64) * 64
-    work.sums_bytes = job.width * job.outs * work.taps * size
-    job.scratch_bytes = job.frame_bytes + ceil_div(work.sums_bytes, 64) * 64
-    threads = worthwhile_threads(0.02 * (work.taps + 10.0) * work.dy.size * (size // 4))
-    job.taps = <hw_tap *>malloc(work.taps * sizeof(hw_tap))
-    try:
-        if job.taps == NULL:
-            raise MemoryError("no memory for the taps of a convolution")
-        list_gradient_taps(job)
-        job.scratch = <char *>workspace_take(threads * job.scratch_bytes
-                                             + work.supers * job.blocks * work.sums_bytes)
-        work.partials = job.scratch + threads * job.scratch_bytes
-        try:
-            with nogil:
-                parallel_for(gradient_task, &work, work.supers * job.blocks, threads)
-                if work.supers > 1:
-                    parallel_for(fold_task, &work, job.blocks, 1)
-        finally:
-            workspace_give(job.scratch)
-    finally:
-        free(job.taps)
-    return True
-
-
-cdef void list_gradient_taps(Job *job) noexcept nogil:
-    cdef int64_t r, s, count = 0
-    for r in range(job.rows.kernel):
-        for s in range(job.columns.kernel):
-            job.taps[count].x = (r * job.rows.dilation * job.line
-                                 + s * job.columns.dilation * job.width)
-            count += 1

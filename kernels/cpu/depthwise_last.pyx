@@ -12,7 +12,21 @@ tables run backwards, and the outputs with them.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from halfwave._cpu.depthwise cimport Axis, ceil_div, set_axes, shift_of
+from halfwave._cpu.depthwise cimport (
+    Axis,
+    C,
+    H,
+    N,
+    O,
+    R,
+    S,
+    W,
+    ceil_div,
+    cut_channels,
+    fill_table,
+    set_axes,
+    shift_of,
+)
 from halfwave._cpu.runtime cimport (
     Hold,
     View,
@@ -31,10 +45,6 @@ cdef extern from "common/contraction.h" nogil:
     int64_t HW_SEGMENT
 
 cdef enum:
-    N, C, H, W
-    O = 0       # of weights: O, 1, R, S
-    R = 2
-    S = 3
     CLASSES = 8     # of columns, at most
     TAPS = 32       # down, at most
     HEIGHT = 14     # rows of a strip, at most
@@ -130,23 +140,10 @@ cdef void correlate_row(const Job *job, int64_t image, int64_t row, int64_t resi
 cdef void fill_tables(const Job *job, const Class *columns, int64_t image, int64_t row,
                       int64_t apart, int64_t count, const void **tables) noexcept nogil:
     """Of rows row, row + apart, … of the source."""
-    cdef const View *source = &job.source
-    cdef int64_t step = source.strides[W] * source.itemsize, column, k, entry
-    cdef const char *line
-    cdef const void **table
+    cdef int64_t k
     for k in range(count):
-        table = tables + k * job.entries
-        column = columns.begin
-        if 0 <= row < source.shape[H]:
-            line = source.data + source.itemsize * (image * source.strides[N]
-                                                    + row * source.strides[H])
-            for entry in range(columns.entries):
-                table[entry] = line + column * step if 0 <= column < source.shape[W] else job.zeros
-                column += columns.direction
-        else:
-            for entry in range(columns.entries):
-                table[entry] = job.zeros
-        row += apart
+        fill_table(&job.source, image, row + k * apart, columns.begin, columns.direction,
+                   columns.entries, job.zeros, tables + k * job.entries)
 
 
 cdef void run_tiles(const Job *job, int64_t residue, int64_t image, int64_t row,
@@ -264,11 +261,9 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     job.strips_an_image = ceil_div(job.target.shape[H], job.height)
     strips = job.target.shape[N] * job.strips_an_image
     vectors = job.channels // lanes
-    job.blocks = min(ceil_div(TASKS, strips), max(vectors // LEAST, 1)) if threads > 1 else 1
-    job.block = vectors // job.blocks * lanes
-    while job.block * job.blocks < job.channels:    # the last block has a vector at least
-        job.block += lanes
-        job.blocks = max((job.channels + job.block - lanes) // job.block, 1)
+    cut_channels(job.channels, lanes,
+                 min(ceil_div(TASKS, strips), max(vectors // LEAST, 1)) if threads > 1 else 1,
+                 &job.block, &job.blocks)
     # Lines of the cache: an odd number, so that the taps spread over its sets.
     job.weight_step = (ceil_div(job.channels * size, 64) | 1) * 64 // size
     pixel_bytes = job.weight_step * size

@@ -54,15 +54,6 @@ cdef extern from "dispatch.h" nogil:
         int64_t y_row, y_column
         int64_t taps
         const hw_tap *tap
-    ctypedef struct hw_tap_sums:
-        int64_t rows, columns
-        const void *x
-        int64_t x_row, x_column
-        const void *dy
-        int64_t dy_row, dy_column
-        int64_t taps
-        const hw_tap *tap
-        void *sums
     ctypedef struct hw_pixels:
         int64_t first, channels
         int64_t rows, across, step, apart
@@ -74,6 +65,14 @@ cdef extern from "dispatch.h" nogil:
         void *y
         int64_t y_step, y_row
     ctypedef void (*hw_pixels_tile)(const hw_pixels *job) noexcept nogil
+    ctypedef struct hw_pixel_sums:
+        int64_t first, channels, second
+        int64_t lines, count
+        int64_t rows, across, step, apart, row_step, row_apart
+        const void **table
+        const void *dy
+        int64_t dy_row, dy_step
+        void *sums
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -82,7 +81,7 @@ cdef extern from "dispatch.h" nogil:
         hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
-        void (*accumulate[2])(const hw_tap_sums *job) noexcept nogil
+        void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
     ctypedef void (*hw_transform)(int64_t tiles, const void *source, int64_t from_tile,
@@ -95,8 +94,8 @@ cdef extern from "dispatch.h" nogil:
         hw_transform output[2]
         hw_transform gradient[2]
         hw_transform weight_gradient[2]
-        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
-                          int64_t channel, void *to) noexcept nogil
+        void (*gather[2])(int64_t count, int64_t readable, int64_t channels, const void *pixels,
+                          int64_t pixel, int64_t channel, void *to) noexcept nogil
         void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
                            void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -113,7 +112,11 @@ cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
                                    void *lanes, void *result) noexcept nogil
-    int HW_SUM_LANES, HW_SUM_CHUNK, HW_SUM_WIDTH
+    enum:
+        HW_SUM_LANES
+        HW_SUM_CHUNK
+        HW_SUM_ROWS
+        HW_SUM_WIDTH
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil

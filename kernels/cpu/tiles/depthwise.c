@@ -5,9 +5,6 @@
 #include "transpose.h"
 #include "vector.h"
 
-#define SUMS \
-    10 /* taps of a weight gradient at once: of more, the offsets would not stay in registers */
-
 #define EACH_1(X) X(0)
 #define EACH_2(X) EACH_1(X) X(1)
 #define EACH_3(X) EACH_2(X) X(2)
@@ -15,9 +12,6 @@
 #define EACH_5(X) EACH_4(X) X(4)
 #define EACH_6(X) EACH_5(X) X(5)
 #define EACH_7(X) EACH_6(X) X(6)
-#define EACH_8(X) EACH_7(X) X(7)
-#define EACH_9(X) EACH_8(X) X(8)
-#define EACH_10(X) EACH_9(X) X(9)
 
 #define REAL float
 #define VEC f32v
@@ -60,5 +54,5 @@ const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .correlate = {correlate_f32, correlate_f64},
     .choose_pixels = {choose_pixels_f32, choose_pixels_f64},
     .choose_square = {choose_square_f32, choose_square_f64},
-    .accumulate = {accumulate_f32, accumulate_f64},
+    .add_pixels = {add_pixels_f32, add_pixels_f64},
 };

@@ -35,19 +35,6 @@ typedef struct {
     const hw_tap *tap;
 } hw_correlation;
 
-/* sums[t, c] = chain from sums[t, c] over the positions of dy[i, j, c] * x[i, j, tap[t].x + c], for
- * one vector of channels. */
-typedef struct {
-    int64_t rows, columns;
-    const void *x;
-    int64_t x_row, x_column;
-    const void *dy;
-    int64_t dy_row, dy_column;
-    int64_t taps;
-    const hw_tap *tap;
-    void *sums;
-} hw_tap_sums;
-
 /* n outputs of a row, of channels `first` and on, all adjacent:
  *     y[p * y_step + c] = chain over r, s of w[w_row[r] + s * w_tap + c] * x[r][p * step + s *
  * apart][c]
@@ -66,6 +53,20 @@ typedef struct {
 } hw_pixels;
 typedef void (*hw_pixels_tile)(const hw_pixels *job);
 
+/* sums[v][r][s] = chain from there over lines i and their positions j of
+ *     dy[i * dy_row + j * dy_step] * table[i * row_step + r * row_apart + j * step + s * apart]
+ * for the vectors v of channels: the first begins at `first`, the second `second` channels after it
+ * (at most the lanes), the last ends with the channels. */
+typedef struct {
+    int64_t first, channels, second;
+    int64_t lines, count;
+    int64_t rows, across, step, apart, row_step, row_apart;
+    const void *const *table; /* of pixels */
+    const void *dy;
+    int64_t dy_row, dy_step;
+    void *sums; /* aligned */
+} hw_pixel_sums;
+
 typedef struct { /* [0] is float32, [1] float64 */
     int lanes[2];
     void (*fill[2])(const hw_frame *part);  /* frame from array, with the zeros */
@@ -74,7 +75,7 @@ typedef struct { /* [0] is float32, [1] float64 */
     hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step, int64_t apart);
     /* For 2 or 3 rows of 7 outputs; NULL where there is none for the side. */
     hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side);
-    void (*accumulate[2])(const hw_tap_sums *job);
+    void (*add_pixels[2])(const hw_pixel_sums *job);
 } hw_depthwise_tiles;
 
 #endif

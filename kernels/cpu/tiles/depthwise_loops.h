@@ -2,8 +2,7 @@
  *
  * A correlation's register tile is 2 rows × 7 columns of outputs, one vector of channels each: 14
  * chains, one weight loaded for all of them, the inputs read straight into the multiply-adds. The
- * sides of ImageNet's maps are multiples of 7. A weight gradient's tile is up to 10 taps, a chain
- * each, over all positions of a block: one dy loaded for all of them. */
+ * sides of ImageNet's maps are multiples of 7. */
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
@@ -130,57 +129,3 @@ static void TYPED(correlate)(const hw_correlation *job) {
 }
 #undef TILE
 #undef TILES
-
-/* ---- weight gradient ------------------------------------------------------------------------- */
-
-#define BEGIN(i) VEC s##i = sums[i];
-#define STEP(i) s##i = FMA(gradient, LOAD(from + tap[i].x), s##i);
-#define END(i) sums[i] = s##i;
-#define TILE(n)                                                                             \
-    static void TYPED(tile_##n)(const hw_tap_sums *job, const hw_tap *tap, VEC *sums) {     \
-        EACH_##n(BEGIN) for (int64_t i = 0; i < job->rows; i++) {                           \
-            const REAL *from = (const REAL *)job->x + i * job->x_row;                       \
-            const REAL *dy = (const REAL *)job->dy + i * job->dy_row;                       \
-            const int64_t x_column = job->x_column, dy_column = job->dy_column;             \
-            for (int64_t j = job->columns; j > 0; j--, from += x_column, dy += dy_column) { \
-                VEC gradient = *(const VEC_U *)dy;                                          \
-                EACH_##n(STEP)                                                              \
-            }                                                                               \
-        }                                                                                   \
-        EACH_##n(END)                                                                       \
-    }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-
-static void TYPED(accumulate)(const hw_tap_sums *job) {
-    static void (*const tiles[SUMS + 1])(const hw_tap_sums *, const hw_tap *, VEC *) = {
-        0,
-        TYPED(tile_1),
-        TYPED(tile_2),
-        TYPED(tile_3),
-        TYPED(tile_4),
-        TYPED(tile_5),
-        TYPED(tile_6),
-        TYPED(tile_7),
-        TYPED(tile_8),
-        TYPED(tile_9),
-        TYPED(tile_10),
-    };
-    int64_t groups = (job->taps + SUMS - 1) / SUMS; /* nearly equal ones */
-    for (int64_t g = 0; g < groups; g++) {
-        int64_t begin = job->taps * g / groups, end = job->taps * (g + 1) / groups;
-        tiles[end - begin](job, job->tap + begin, (VEC *)job->sums + begin);
-    }
-}
-#undef TILE
-#undef BEGIN
-#undef STEP
-#undef END

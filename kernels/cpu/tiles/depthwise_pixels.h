@@ -48,20 +48,24 @@ INLINE void TYPED(pixels_at)(const hw_pixels *job, const int n, const int across
     }
 }
 
-/* All channels; the last vector overlaps the one before. */
-#define CHANNELS(tile)                                                                \
-    int64_t last = job->channels - LANES, next = LANES;                               \
-    if (last >= 4 * LANES)                                                            \
-        next -= ((uintptr_t)((REAL *)job->y + job->first) % HW_BYTES) / sizeof(REAL); \
-    for (int64_t c = 0;; next = c + LANES) {                                          \
-        int64_t at = job->first + c;                                                  \
-        tile;                                                                         \
-        if (c == last) break;                                                         \
-        c = next < last ? next : last;                                                \
+/* All channels from job->first; the second vector begins at `second`, the last overlaps the one
+ * before it. */
+#define CHANNELS(second, tile)                             \
+    int64_t last = job->channels - LANES, next = (second); \
+    for (int64_t c = 0;; next = c + LANES) {               \
+        int64_t at = job->first + c;                       \
+        tile;                                              \
+        if (c == last) break;                              \
+        c = next < last ? next : last;                     \
     }
+/* Where there are many, vectors are aligned from the second on. */
+#define SECOND                \
+    job->channels < 5 * LANES \
+        ? LANES               \
+        : LANES - (uintptr_t)((REAL *)job->y + job->first) % HW_BYTES / (int)sizeof(REAL)
 #define PIXELS(n, across, step)                                             \
     static void TYPED(tile_##n##_##across##_##step)(const hw_pixels *job) { \
-        CHANNELS(TYPED(pixels_at)(job, n, across, step, at))                \
+        CHANNELS(SECOND, TYPED(pixels_at)(job, n, across, step, at))        \
     }
 #define ALL_PIXELS(across, step) \
     PIXELS(1, across, step) PIXELS(4, across, step) PIXELS(7, across, step)
@@ -137,7 +141,7 @@ INLINE void TYPED(square_at)(const hw_pixels *job, const int rows, const int n, 
 #if HW_BYTES == 64 || defined(__aarch64__)
 #define SQUARE_TILE(rows, n, side)                                          \
     static void TYPED(square_##rows##_##n##_##side)(const hw_pixels *job) { \
-        CHANNELS(TYPED(square_at)(job, rows, n, side, at))                  \
+        CHANNELS(SECOND, TYPED(square_at)(job, rows, n, side, at))          \
     }
 SQUARE_TILE(2, 7, 3)
 SQUARE_TILE(3, 7, 3)
@@ -151,6 +155,94 @@ static hw_pixels_tile TYPED(choose_square)(int64_t rows, int64_t side) {
 static hw_pixels_tile TYPED(choose_square)(int64_t rows, int64_t side) { return 0; }
 #endif
 
+/* ---- weight gradient ------------------------------------------------------------------------- */
+
+/* rows × across taps of one vector of channels, `step` between outputs; or step 0 for taps and
+ * outputs at any distance. With 32 registers pixels stay in them until their last tap is met. */
+INLINE void TYPED(sums_at)(const hw_pixel_sums *job, const int rows, const int across,
+                           const int step, int64_t row, int64_t tap, int64_t c, VEC *sums) {
+    const int window = HW_BYTES == 64 && step > 0 && step < across;
+    const int64_t count = job->count;
+    VEC sum[15], pixel[15];
+#pragma GCC unroll 15
+    for (int k = 0; k < rows * across; k++)
+        sum[k] = sums[(row + k / across) * job->across + tap + k % across];
+    for (int64_t line = 0; line < job->lines; line++) {
+        const REAL *dy = (const REAL *)job->dy + line * job->dy_row;
+        const void *const *x[3];
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++)
+            x[r] =
+                job->table + line * job->row_step + (row + r) * job->row_apart + tap * job->apart;
+        if (window) {
+#pragma GCC unroll 15
+            for (int k = 0; k < rows * across; k++)
+                if (k % across < across - step) pixel[k] = AT(x[k / across][k % across]);
+        }
+        for (int64_t j = 0;;) {
+#pragma GCC unroll 5
+            for (int u = 0; u < (window ? across : 1); u++, j++, dy += job->dy_step) {
+                if (j == count) goto next;
+                VEC gradient = AT(dy);
+#pragma GCC unroll 15
+                for (int k = 0; k < rows * across; k++) {
+                    const int r = k / across, s = k % across;
+                    const int at = r * across + (window ? (u * step + s) % across : s);
+                    const int known = window && s < across - step;
+                    VEC met = known  ? pixel[at]
+                              : step ? AT(x[r][j * step + s])
+                                     : AT(x[r][j * job->step + s * job->apart]);
+                    if (window) pixel[at] = met;
+                    sum[k] = FMA(gradient, met, sum[k]);
+                }
+            }
+        }
+    next:;
+    }
+#pragma GCC unroll 15
+    for (int k = 0; k < rows * across; k++)
+        sums[(row + k / across) * job->across + tap + k % across] = sum[k];
+}
+
+#define ADD(r, s, stride)                                                                    \
+    static void TYPED(tile_sums_##r##_##s##_##stride)(const hw_pixel_sums *job, int64_t row, \
+                                                      int64_t tap) {                         \
+        VEC *sums = job->sums;                                                               \
+        CHANNELS(job->second, TYPED(sums_at)(job, r, s, stride, row, tap, at, sums);         \
+                 sums += job->rows * job->across)                                            \
+    }
+ADD(3, 3, 1)
+ADD(3, 3, 2)
+ADD(2, 5, 1)
+ADD(2, 5, 2)
+ADD(1, 5, 1)
+ADD(1, 5, 2)
+ADD(1, 4, 0)
+ADD(1, 1, 0)
+
+static void TYPED(add_pixels)(const hw_pixel_sums *job) {
+    const int64_t step = job->step, near = job->apart == 1 && (step == 1 || step == 2);
+    for (int64_t row = 0; row < job->rows;) {
+        int64_t left = job->rows - row;
+        if (near && job->across == 3 && left >= 3) {
+            (step == 1 ? TYPED(tile_sums_3_3_1) : TYPED(tile_sums_3_3_2))(job, row, 0);
+            row += 3;
+        } else if (near && job->across == 5 && left >= 2) {
+            (step == 1 ? TYPED(tile_sums_2_5_1) : TYPED(tile_sums_2_5_2))(job, row, 0);
+            row += 2;
+        } else if (near && job->across == 5) {
+            (step == 1 ? TYPED(tile_sums_1_5_1) : TYPED(tile_sums_1_5_2))(job, row++, 0);
+        } else {
+            int64_t tap = 0;
+            for (; tap + 4 <= job->across; tap += 4) TYPED(tile_sums_1_4_0)(job, row, tap);
+            for (; tap < job->across; tap++) TYPED(tile_sums_1_1_0)(job, row, tap);
+            row++;
+        }
+    }
+}
+
+#undef ADD
+#undef SECOND
 #undef PIXELS
 #undef ALL_PIXELS
 #undef CHANNELS
