@@ -182,7 +182,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     cdef Correlation *of = &plan.of
     cdef const hw_direct_tiles *table = tiles().direct
     cdef int axis
-    cdef int64_t last, i, j
+    cdef int64_t i, j
     cdef bint inside = True
     of[0] = given[0]
     one_row(of)

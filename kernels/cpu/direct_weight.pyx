@@ -17,9 +17,10 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from halfwave._cpu.direct_copy cimport Span, copy_window
-from halfwave._cpu.direct_plan cimport Correlation, ceil_div, share
+from halfwave._cpu.direct_plan cimport Correlation, ceil_div
+from halfwave._cpu.direct_weight_plan cimport Tile, WeightPlan, make_weight_plan, tile_of
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, View, hw_direct_tile, hw_direct_tiles, parallel_for, tiles, workspace_give, workspace_take,
+    HW_ACCUMULATE, View, hw_direct_tile, parallel_for, tiles, workspace_give, workspace_take,
     worthwhile_threads,
 )
 
@@ -29,172 +30,7 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     N, C, H, W
-    SUMS = 64 * 1024        # floats of dw that a task sums, at most
-    SEGMENTS = 1024 * 1024  # floats that the sums of all segments may take,
-    SUPERS = 4 * 1024 * 1024        # and of all super-segments
     FOLD_ROWS = 64          # of sums that are put into dw at a time
-
-cdef struct Plan:
-    Correlation of
-    const hw_direct_tiles *tiles
-    int64_t k, taps
-    bint copied, packed, shared, along_channels     # shared: dy is packed ahead
-    int64_t step[2]             # of x, a tap
-    int64_t first[2]
-    int64_t reach[2]
-    int64_t tile_rows, line_tiles       # of a tile; tiles a line of rows
-    int64_t tiles_all, tiles_a_task, row_tasks
-    int64_t outputs_a_task, output_tasks
-    int64_t piece, pieces       # positions a task, tasks for them all
-    int vectors                 # of a tile, as its index
-    bint halves                 # tiles of half a vector
-    int64_t lanes
-    # x, or its copy: strides
-    int64_t channel, row, column, frame_rows, frame_columns, frame_channels
-    int64_t frame_floats, packed_floats, shared_floats, worker_floats
-    # sums: [piece][group][c, r, s][output]
-    int64_t sums_row, sums_group, sums_floats
-    float *workers
-    float *packs                # [group][segment][panel][position][output]
-    float *totals
-    float *sums                 # of one super-segment, where a task has more
-
-
-cdef struct Tile:
-    int64_t c, r, s, rows
-
-
-cdef inline Tile tile_of(const Plan *plan, int64_t index) noexcept nogil:
-    """Tiles in the order (c, r, part of s), or (part of c, r, s)."""
-    cdef const Correlation *of = &plan.of
-    cdef Tile tile
-    if plan.along_channels:
-        tile.s = index % of.w_taps[1]
-        tile.r = index // of.w_taps[1] % of.w_taps[0]
-        tile.c = index // plan.taps * plan.tile_rows
-        tile.rows = min(plan.tile_rows, of.channels - tile.c)
-    else:
-        tile.s = index % plan.line_tiles * plan.tile_rows
-        tile.r = index // plan.line_tiles % of.w_taps[0]
-        tile.c = index // (plan.line_tiles * of.w_taps[0])
-        tile.rows = min(plan.tile_rows, of.w_taps[1] - tile.s)
-    return tile
-
-
-cdef void swap_operands(Plan *plan, const Correlation *given) noexcept nogil:
-    """A product has x in the lanes where that is less to transpose."""
-    cdef Correlation *of = &plan.of
-    cdef int axis
-    of.x, of.y = given.y, given.x
-    of.y.data += 4 * (plan.first[0] * of.y.strides[H] + plan.first[1] * of.y.strides[W])
-    for axis in range(2):
-        of.y.shape[H + axis] = given.y.shape[H + axis]
-        of.y.strides[H + axis] *= of.stride[axis]
-        of.stride[axis] = 1
-        plan.first[axis] = 0
-    of.channels, of.outputs = given.outputs, given.channels
-    of.w_strides[0], of.w_strides[1] = given.w_strides[1], given.w_strides[0]
-
-
-cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept nogil:
-    cdef Correlation *of = &plan.of
-    cdef const hw_direct_tiles *table = tiles().direct
-    cdef int axis
-    cdef bint inside = True
-    cdef int64_t wanted, rows
-    of[0] = given[0]
-    plan.tiles = table
-    plan.taps = of.w_taps[0] * of.w_taps[1]
-    for axis in range(2):
-        plan.first[axis] = of.taps[axis][0].first
-        plan.step[axis] = of.taps[axis][0].step
-        plan.reach[axis] = (of.w_taps[axis] - 1) * plan.step[axis] + 1
-        inside = (inside and plan.first[axis] >= 0
-                  and (of.y.shape[H + axis] - 1) * of.stride[axis] + plan.first[axis]
-                  + plan.reach[axis] <= of.x.shape[H + axis])
-    if inside and plan.taps == 1 and of.y.strides[C] != 1 and of.channels < of.outputs:
-        swap_operands(plan, given)
-    plan.k = of.y.shape[N] * of.y.shape[H] * of.y.shape[W]
-    plan.copied = not inside or of.x.strides[W] * of.stride[1] % 1024 == 0
-    plan.along_channels = of.channels >= of.w_taps[1]
-    rows = of.channels if plan.along_channels else of.w_taps[1]
-    plan.vectors = 0 if of.outputs <= table.lanes else 1
-    if rows <= table.rows[2] and of.outputs % (4 * table.lanes) == 0:
-        plan.vectors = 2
-    plan.lanes = table.lanes << plan.vectors
-    plan.halves = of.outputs <= table.half_lanes
-    if plan.halves:
-        plan.lanes = table.half_lanes
-    plan.tile_rows = share(rows, table.rows[plan.vectors])
-    plan.line_tiles = ceil_div(rows, plan.tile_rows)
-    plan.tiles_all = plan.line_tiles * of.w_taps[0] * (
-        of.w_taps[1] if plan.along_channels else of.channels)
-    plan.outputs_a_task = min(ceil_div(of.outputs, plan.lanes) * plan.lanes, 256)
-    plan.output_tasks = ceil_div(of.outputs, plan.outputs_a_task)
-    plan.sums_row = plan.output_tasks * plan.outputs_a_task
-    if plan.sums_row % 256 == 0:        # else rows would meet in few sets of the cache
-        plan.sums_row += 16
-    plan.sums_group = of.channels * plan.taps * plan.sums_row
-    plan.sums_floats = plan.sums_group * of.groups
-    plan.piece = plan.k
-    if <double>ceil_div(plan.k, HW_SEGMENT) * plan.sums_floats <= SEGMENTS:
-        plan.piece = HW_SEGMENT
-    elif <double>ceil_div(plan.k, HW_SUPER_SEGMENT) * plan.sums_floats <= SUPERS:
-        plan.piece = HW_SUPER_SEGMENT
-    plan.pieces = ceil_div(plan.k, plan.piece)
-    wanted = 1
-    if threads > 1:
-        wanted = ceil_div(threads * (4 if plan.pieces == 1 else 3),
-                          plan.output_tasks * of.groups * plan.pieces)
-    plan.tiles_a_task = max(min(SUMS // (plan.outputs_a_task * plan.tile_rows),
-                                ceil_div(plan.tiles_all, wanted)), 1)
-    if plan.along_channels and plan.tiles_a_task > plan.taps:
-        plan.tiles_a_task -= plan.tiles_a_task % plan.taps      # no channel for two tasks
-    else:
-        plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
-    plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
-    plan.packed = (of.y.strides[C] != 1 or of.outputs % min(table.lanes, plan.lanes) != 0
-                   or of.outputs > plan.lanes)
-    plan.shared = plan.packed and plan.row_tasks > 1 and plan.pieces == 1
-    plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
-    plan.shared_floats = 0
-    if plan.shared:
-        plan.shared_floats = plan.packed_floats * plan.output_tasks * of.groups * ceil_div(
-            plan.k, HW_SEGMENT)
-        plan.packed_floats = 0
-    plan.channel, plan.row, plan.column = of.x.strides[C], of.x.strides[H], of.x.strides[W]
-    plan.frame_floats = 0
-    if plan.copied:
-        frame_layout(plan)
-    plan.worker_floats = 4 * HW_SEGMENT + plan.frame_floats + plan.packed_floats
-
-
-cdef void frame_layout(Plan *plan) noexcept nogil:
-    """Of the copy of x that a segment reads: of the channels that a task's tiles may touch."""
-    cdef const Correlation *of = &plan.of
-    cdef int64_t rows = min(HW_SEGMENT // of.y.shape[W] + 2, of.y.shape[N] * of.y.shape[H])
-    plan.frame_rows = rows * of.stride[0] + (rows // of.y.shape[H] + 2) * plan.reach[0]
-    plan.frame_columns = (of.y.shape[W] - 1) * of.stride[1] + plan.reach[1]
-    if plan.along_channels:
-        plan.frame_channels = plan.tile_rows * (plan.tiles_a_task // plan.taps + 2)
-    else:
-        plan.frame_channels = plan.tiles_a_task // (plan.line_tiles * of.w_taps[0]) + 2
-    plan.frame_channels = min(of.channels, plan.frame_channels)
-    if of.x.strides[C] == 1:
-        plan.channel = 1
-        plan.column = plan.frame_channels
-        if plan.column * of.stride[1] % 1024 == 0:
-            plan.column += 16
-        plan.row = plan.column * plan.frame_columns
-        plan.frame_floats = plan.row * plan.frame_rows
-    else:
-        plan.column = 1
-        plan.row = plan.frame_columns
-        plan.channel = plan.row * plan.frame_rows
-        if plan.channel % 256 == 0:
-            plan.channel += 16
-        plan.frame_floats = plan.channel * plan.frame_channels
-    plan.frame_floats = ceil_div(plan.frame_floats, 16) * 16
 
 # ---- segments -------------------------------------------------------------------------------------
 
@@ -208,7 +44,7 @@ cdef struct Part:
     float *panels
 
 
-cdef void pack_run(const Plan *plan, const float *dy, int64_t outputs, int64_t count,
+cdef void pack_run(const WeightPlan *plan, const float *dy, int64_t outputs, int64_t count,
                    float *panels) noexcept nogil:
     """So many positions of dy, evenly spaced, into the panels."""
     cdef const View *y = &plan.of.y
@@ -219,7 +55,7 @@ cdef void pack_run(const Plan *plan, const float *dy, int64_t outputs, int64_t c
         q += plan.lanes
 
 
-cdef void pack(const Plan *plan, int64_t group, int64_t output, int64_t outputs, int64_t begin,
+cdef void pack(const WeightPlan *plan, int64_t group, int64_t output, int64_t outputs, int64_t begin,
                int64_t end, float *panels) noexcept nogil:
     """Positions begin to end, by rows of y, or whole images where rows follow one another."""
     cdef const View *y = &plan.of.y
@@ -241,7 +77,7 @@ cdef void pack(const Plan *plan, int64_t group, int64_t output, int64_t outputs,
 
 cdef void pack_task(void *context, int64_t index, int worker) noexcept nogil:
     """A segment of dy for all tasks."""
-    cdef const Plan *plan = <const Plan *>context
+    cdef const WeightPlan *plan = <const WeightPlan *>context
     cdef int64_t segments = ceil_div(plan.k, HW_SEGMENT), begin = index % segments * HW_SEGMENT
     pack(plan, index // segments, 0, plan.of.outputs, begin, min(begin + HW_SEGMENT, plan.k),
          plan.packs + index * HW_SEGMENT * plan.output_tasks * plan.outputs_a_task)
@@ -253,7 +89,7 @@ cdef inline void spread(int64_t *offsets, int64_t count, int64_t first, int64_t 
         offsets[i] = first + i * step
 
 
-cdef void prepare(const Plan *plan, Part *part, int64_t begin, int64_t end) noexcept nogil:
+cdef void prepare(const WeightPlan *plan, Part *part, int64_t begin, int64_t end) noexcept nogil:
     """The offsets of one segment's positions, and copies of what they read, image by image."""
     cdef const Correlation *of = &plan.of
     cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, count, last, n, i, j, at
@@ -295,7 +131,7 @@ cdef void prepare(const Plan *plan, Part *part, int64_t begin, int64_t end) noex
 # ---- tasks ----------------------------------------------------------------------------------------
 
 
-cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
+cdef inline Part part_of(const WeightPlan *plan, int64_t index) noexcept nogil:
     cdef Part part
     cdef Tile tile
     part.first = index % plan.row_tasks * plan.tiles_a_task
@@ -312,13 +148,13 @@ cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
     return part
 
 
-cdef inline int64_t sums_of(const Plan *plan, const Part *part, Tile tile) noexcept nogil:
+cdef inline int64_t sums_of(const WeightPlan *plan, const Part *part, Tile tile) noexcept nogil:
     """Where a tile's first row stands among the sums."""
     return (part.group * plan.sums_group + part.output + plan.sums_row * (
         tile.c * plan.taps + tile.r * plan.of.w_taps[1] + tile.s))
 
 
-cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint first,
+cdef void sum_segment(const WeightPlan *plan, const Part *part, int64_t count, bint first,
                       float *to) noexcept nogil:
     """The tiles of one segment of so many positions."""
     cdef const Correlation *of = &plan.of
@@ -356,7 +192,7 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
         panel += plan.lanes
 
 
-cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
+cdef void fold_super(const WeightPlan *plan, const Part *part) noexcept nogil:
     """The sums of one super-segment are added to those of the earlier ones."""
     cdef int64_t t, _row, j, at
     cdef Tile tile
@@ -370,7 +206,7 @@ cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
 
 
 cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
-    cdef const Plan *plan = <const Plan *>context
+    cdef const WeightPlan *plan = <const WeightPlan *>context
     cdef Part part = part_of(plan, index)
     cdef int64_t begin = part.piece * plan.piece, end, last = min(begin + plan.piece, plan.k)
     cdef float *memory = plan.workers + worker * plan.worker_floats
@@ -402,7 +238,7 @@ cdef inline void add(float *to, const float *more, int64_t n) noexcept nogil:
 
 cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
     """Some rows: their pieces added up in order, and put where dw has them."""
-    cdef const Plan *plan = <const Plan *>context
+    cdef const WeightPlan *plan = <const WeightPlan *>context
     cdef const Correlation *of = &plan.of
     cdef int64_t chunks = ceil_div(of.channels * plan.taps, FOLD_ROWS), piece, i
     cdef int64_t group = index // chunks, row = index % chunks * FOLD_ROWS
@@ -434,14 +270,14 @@ cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
 
 
 cdef int correlate_weight(const Correlation *given) except -1 nogil:
-    cdef Plan plan
+    cdef WeightPlan plan
     cdef int threads
     cdef int64_t sums
     cdef double products = <double>given.y.size * given.channels * (
         given.w_taps[0] * given.w_taps[1])
     tiles()
     threads = worthwhile_threads(products / 32)
-    make_plan(&plan, given, threads)
+    make_weight_plan(&plan, given, threads)
     sums = plan.sums_floats * plan.pieces
     if plan.pieces == 1 and plan.k > HW_SUPER_SEGMENT:
         sums += plan.sums_floats
