@@ -95,3 +95,28 @@ def test_convolutions_of_one_tap_stay_inside(c, o, size, stride, layout, pages, 
         more = options | ({"bias": bias} if function is hw.conv2d else {})
         result = function(*arguments, out=pages.array(np.zeros_like(expected)), **more)
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("c", "o", "size"), [(3, 5, 5), (16, 32, 3), (33, 40, 7), (16, 16, 14), (17, 16, 18)]
+)
+def test_winograd_stays_inside(c, o, size, dtype, layout, pages, isa, rng):
+    def image(channels):
+        shape = (2, channels, size, size) if layout == "NCHW" else (2, size, size, channels)
+        return rng.standard_normal(shape).astype(dtype)
+
+    x, dy, w = image(c), image(o), rng.standard_normal((o, c, 3, 3)).astype(dtype)
+    options = {"padding": 1, "layout": layout, "algorithm": "winograd"}
+    calls = [
+        (hw.conv2d, (x, w), ()),
+        (hw.conv2d_backward_input, (dy, w), (x.shape,)),
+        (hw.conv2d_backward_weight, (dy, x), (w.shape,)),
+    ]
+    for function, arrays, shape in calls:
+        expected = function(*arrays, *shape, **options)
+        result = function(
+            *map(pages.array, arrays), *shape, out=pages.array(expected * 0), **options
+        )
+        np.testing.assert_array_equal(result, expected)

@@ -112,8 +112,8 @@ cdef extern from "dispatch.h" nogil:
         hw_transform output[2]
         hw_transform gradient[2]
         hw_transform weight_gradient[2]
-        void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
-                          int64_t channel, void *to) noexcept nogil
+        void (*gather[2])(int64_t count, int64_t readable, int64_t channels, const void *pixels,
+                          int64_t pixel, int64_t channel, void *to) noexcept nogil
         void (*scatter[2])(int64_t count, int64_t channels, void *source, const void *bias,
                            void *pixels, int64_t pixel, int64_t channel) noexcept nogil
     ctypedef struct hw_random_tiles:
@@ -130,7 +130,11 @@ cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
                                    void *lanes, void *result) noexcept nogil
-    int HW_SUM_LANES, HW_SUM_CHUNK, HW_SUM_WIDTH
+    enum:
+        HW_SUM_LANES
+        HW_SUM_CHUNK
+        HW_SUM_ROWS
+        HW_SUM_WIDTH
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil

@@ -8,154 +8,34 @@ A tile of 4 × 4 outputs meets 6 × 6 inputs. In the domain of 36 frequencies ξ
 
 Tiles t are counted over (image, row, column). Nothing that is transformed leaves the caches if it can
 be helped. Where the transformed weights are small, a task takes a few tiles through all three steps;
-else a block of tiles is transformed together, and a task takes it through the products of one pair of
-vectors of output channels, whose weights then stay in its L2. In backward weight a task is a frequency
-and a pair of vectors, so that no sum is ever divided.
-
-Lanes are channels in either layout: pixels are gathered into vectors of channels (a transpose in NCHW)
-a strip of tiles at a time, with zeros beyond the border, and results are scattered likewise.
+else, or where tiles are few, a block of tiles is transformed together, and a task takes it through the
+products of one pair of vectors of output channels, whose weights it transforms. In backward weight a
+task is a frequency and a pair of vectors, so that no sum is ever divided.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, HW_MAX_TILE_ROWS, Hold, View, parallel_for, tiles, workspace_give, workspace_take,
+    HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
     worthwhile_threads,
 )
-
-cdef extern from "common/contraction.h" nogil:
-    int64_t HW_SEGMENT
+from halfwave._cpu.winograd_domain cimport (
+    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
+    stagger, strip_bytes, to_domain,
+)
 
 cdef enum:
     N, C, H, W
     TAPS_A_CHUNK = 16   # input channels whose weights are gathered at a time
 
-# Bytes, by measurement with 1 MiB of L2 and 32 MiB of L3.
-cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # transformed weights up to here: a task does all steps
-cdef int64_t TILES_OF_A_TASK = 3 << 17          # its transformed inputs
-cdef int64_t TILES_TO_SHARE = 12 << 20          # else: the block of them that tasks share
-cdef int64_t PRODUCTS_OF_A_TASK = 1 << 19
+# By measurement with 1 MiB of L2 and 32 MiB of L3.
+cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # bytes of weights up to which a task does all steps,
+cdef int64_t FEW_TILES = 128                    # but if these few tiles have
+cdef int64_t WEIGHTS_OF_FEW_TILES = 1 << 20     # more weights than this
+cdef int64_t TILES_OF_A_TASK = 1 << 18          # bytes of its transformed inputs
+cdef int64_t TILES_TO_SHARE = 8 << 20           # else: those of the block that tasks share
 
-
-# ---- the transformed domain -----------------------------------------------------------------------
-
-cdef Kernels kernels_of(int64_t itemsize) except *:
-    cdef Kernels kernels
-    kernels.contraction = tiles().contraction
-    kernels.winograd = tiles().winograd
-    kernels.size = itemsize
-    kernels.wide = itemsize == 8
-    kernels.lanes = kernels.winograd.lanes[kernels.wide]
-    kernels.pair = 2 * kernels.lanes
-    return kernels
-
-
-cdef int64_t stagger(int64_t elements, int64_t size) noexcept nogil:
-    """At least so many, an odd number of cache lines: 36 of them side by side share no cache set."""
-    return (ceil_div(elements * size, 64) | 1) * 64 // size
-
-
-cdef int64_t strip_bytes(const Kernels *kernels) noexcept nogil:
-    return 6 * (4 * STRIP + 2) * kernels.lanes * kernels.size
-
-
-cdef void to_domain(const Kernels *kernels, const Operand *operand, const Grid *grid, int64_t begin,
-                    int64_t end, const Domain *to, int64_t first, char *strip) noexcept nogil:
-    """Transforms the tiles begin … end - 1; tile `first` is the domain's 0."""
-    cdef const View *x = &operand.pixels
-    cdef int64_t lanes = kernels.lanes, size = kernels.size, pixel = kernels.lanes * kernels.size
-    cdef int64_t tile = begin, n, i, j, run, width, column, left, right, v, row, h, channels
-    cdef char *line
-    while tile < end:
-        n = tile // (grid.down * grid.across)
-        i = tile // grid.across % grid.down
-        j = tile % grid.across
-        run = min(min(grid.across - j, end - tile), STRIP)
-        width = 4 * run + operand.side - 4
-        column = 4 * j - operand.left
-        left = min(max(-column, 0), width)              # where x begins and ends in the strip
-        right = max(min(x.shape[W] - column, width), left)
-        for v in range(ceil_div(operand.channels, lanes)):
-            channels = min(lanes, operand.channels - v * lanes)
-            for row in range(operand.side):
-                h = 4 * i + row - operand.top
-                line = strip + row * width * pixel
-                if h < 0 or h >= x.shape[H] or left == right:
-                    memset(line, 0, width * pixel)
-                    continue
-                memset(line, 0, left * pixel)
-                kernels.winograd.gather[kernels.wide](
-                    right - left, channels,
-                    x.data + size * (n * x.strides[N] + v * lanes * x.strides[C] + h * x.strides[H]
-                                     + (column + left) * x.strides[W]),
-                    x.strides[W], x.strides[C], line + left * pixel)
-                memset(line + right * pixel, 0, (width - right) * pixel)
-            operand.transform(
-                run, strip, 4 * lanes, width * lanes, lanes,
-                to.data + size * ((tile - first) * to.tile + v // 2 * to.pair + v % 2 * lanes),
-                to.tile, 6 * to.frequency, to.frequency)
-        tile += run
-
-
-cdef void from_domain(const Kernels *kernels, const Domain *products, const Grid *grid, int64_t begin,
-                      int64_t end, View *y, int64_t channel, const char *bias,
-                      char *strip) noexcept nogil:
-    """y of a pair of vectors of channels, the first being `channel`; tile `begin` is the domain's 0."""
-    cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t tile = begin, n, i, j, run, v, row, channels
-    while tile < end:
-        n = tile // (grid.down * grid.across)
-        i = tile // grid.across % grid.down
-        j = tile % grid.across
-        run = min(min(grid.across - j, end - tile), STRIP)
-        for v in range(2):
-            channels = min(lanes, y.shape[C] - channel - v * lanes)
-            if channels <= 0:
-                break
-            kernels.winograd.output[kernels.wide](
-                run, products.data + size * ((tile - begin) * products.tile + v * lanes),
-                products.tile, 6 * products.frequency, products.frequency,
-                strip, 4 * lanes, 4 * run * lanes, lanes)
-            for row in range(min(4, y.shape[H] - 4 * i)):
-                kernels.winograd.scatter[kernels.wide](
-                    min(4 * run, y.shape[W] - 4 * j), channels, strip + row * 4 * run * lanes * size,
-                    bias + (channel + v * lanes) * size if bias != NULL else NULL,
-                    y.data + size * (n * y.strides[N] + (channel + v * lanes) * y.strides[C]
-                                     + (4 * i + row) * y.strides[H] + 4 * j * y.strides[W]),
-                    y.strides[W], y.strides[C])
-        tile += run
-
-
-cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a, int64_t a_row,
-                  int64_t a_k, const char *b, char *c, int64_t c_row, int flags) noexcept nogil:
-    """c[i, j] = Σ_p a[i, p] · b[p, j], j over a pair of vectors, by section 3 of CONTRACT.md.
-
-    Writes whole tiles: c has room for HW_MAX_TILE_ROWS rows more, and a can be read as far.
-    """
-    cdef int64_t size = kernels.size, most = kernels.contraction.rows, begin = 0, row, count, steps
-    while begin < k:
-        steps = min(HW_SEGMENT, k - begin)
-        row = 0
-        while row < rows:
-            count = min(rows - row, most)
-            if 8 < most < rows - row <= 16:
-                count = 8           # 8 + 8 rows cost less than 14 + 2
-            if size == 4:
-                kernels.contraction.f32[count](
-                    steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k,
-                    <const float *>b + begin * kernels.pair, kernels.pair,
-                    <float *>c + row * c_row, c_row, flags, NULL, NULL)
-            else:
-                kernels.contraction.f64[count](
-                    steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k,
-                    <const double *>b + begin * kernels.pair, kernels.pair,
-                    <double *>c + row * c_row, c_row, flags, NULL, NULL)
-            row += count
-        begin += steps
-        flags = HW_ACCUMULATE
-
-# ---- forward and backward input -------------------------------------------------------------------
 
 cdef struct Work:
     Kernels kernels
@@ -165,6 +45,7 @@ cdef struct Work:
     int64_t pairs                   # of vectors of the result's channels
     # Weights: of result channel l and source channel c, 9 taps at l * w_lane + c * w_step.
     const char *w
+    const char *w_end
     int64_t w_lane, w_step
     bint turned
     const char *bias
@@ -172,7 +53,8 @@ cdef struct Work:
     int64_t weights_frequency, weights_bytes    # of a pair
     Domain inputs                   # of the block
     int64_t block_begin, block_end  # tiles
-    int64_t piece                   # tiles that a task takes at a time
+    int64_t piece                   # tiles of a task or of a block
+    int64_t ahead                   # tiles from those of a task to those whose pixels it asks for, or 0
     char *memory                    # of the workers: strip, products, and inputs or weights
     int64_t worker_bytes, products_frequency, products_bytes
 
@@ -181,7 +63,8 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used
+    cdef const char *taps
     # 9 taps of some channels lie side by side, or of one.
     cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1
@@ -189,9 +72,11 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
         count = min(chunk, sources - c)
         for v in range(2):
             lane = pair * kernels.pair + v * lanes
+            used = max(min(lanes, work.result.shape[C] - lane), 0)
+            taps = work.w + size * (lane * work.w_lane + c * work.w_step)
             kernels.winograd.gather[kernels.wide](
-                9 * count, max(min(lanes, work.result.shape[C] - lane), 0),
-                work.w + size * (lane * work.w_lane + c * work.w_step), 1, work.w_lane, strip)
+                9 * count, (work.w_end - taps) // size - (used - 1) * work.w_lane, used, taps, 1,
+                work.w_lane, strip)
             kernels.winograd.weight[kernels.wide](
                 count, strip + (8 * lanes * size if work.turned else 0), 9 * lanes,
                 turn * 3 * lanes, turn * lanes, to + size * (c * kernels.pair + v * lanes),
@@ -209,19 +94,26 @@ cdef void multiply(const Work *work, int64_t pair, const char *weights, const Do
                    int64_t begin, int64_t end, char *memory) noexcept nogil:
     """y of some tiles and one pair of vectors; the first tile is the domain's 0."""
     cdef const Kernels *kernels = &work.kernels
-    cdef int64_t size = kernels.size
+    cdef const Operand *x = &work.source
+    cdef int64_t size = kernels.size, channel = pair * kernels.pair, ahead = begin + work.ahead
     cdef Domain products
+    cdef View y = work.result
     cdef int frequency
+    y.data += channel * y.strides[C] * size
     products.data = memory + strip_bytes(kernels)
     products.frequency = work.products_frequency
     products.tile = products.pair = kernels.pair
     for frequency in range(36):
-        product(kernels, end - begin, work.source.channels,
+        if work.ahead > 0:
+            fetch(&y, min(kernels.pair, y.shape[C] - channel), 0, 0, 4, &work.grid, begin, end,
+                  frequency, 36)
+            fetch(&x.pixels, x.channels, x.top, x.left, 6, &work.grid, ahead,
+                  min(ahead + work.piece, work.grid.tiles), pair * 36 + frequency, work.pairs * 36)
+        product(kernels, end - begin, x.channels,
                 inputs.data + frequency * inputs.frequency * size, inputs.tile, 1,
                 weights + frequency * work.weights_frequency * size,
                 products.data + frequency * products.frequency * size, products.tile, 0)
-    from_domain(kernels, &products, &work.grid, begin, end, <View *>&work.result,
-                pair * kernels.pair, work.bias, memory)
+    from_domain(kernels, &products, &work.grid, begin, end, &work.result, channel, work.bias, memory)
 
 
 cdef void whole_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -246,25 +138,19 @@ cdef void inputs_task(void *context, int64_t index, int worker) noexcept nogil:
 
 
 cdef void pair_task(void *context, int64_t pair, int worker) noexcept nogil:
-    """The block's tiles, a piece after the other, times the weights of one pair of vectors."""
+    """The block's tiles times the weights of one pair of vectors."""
     cdef Work *work = <Work *>context
     cdef char *memory = work.memory + worker * work.worker_bytes
     cdef char *weights = memory + strip_bytes(&work.kernels) + work.products_bytes
-    cdef Domain inputs = work.inputs
-    cdef int64_t begin = work.block_begin, end
     weights_to_domain(work, pair, weights, memory)
-    while begin < work.block_end:
-        end = min(begin + work.piece, work.block_end)
-        multiply(work, pair, weights, &inputs, begin, end, memory)
-        inputs.data += (end - begin) * inputs.tile * work.kernels.size
-        begin = end
+    multiply(work, pair, weights, &work.inputs, work.block_begin, work.block_end, memory)
 
 
 cdef int correlate_group(Work *work) except -1 nogil:
     cdef Kernels *kernels = &work.kernels
     cdef int64_t size = kernels.size, most = kernels.contraction.rows, all_tiles = work.grid.tiles
     cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
-    cdef int64_t tile_bytes, inputs_bytes, weights_bytes, block
+    cdef int64_t tile_bytes, inputs_bytes, weights_bytes
     cdef int threads = worthwhile_threads(
         36.0 * all_tiles * work.source.channels * work.result.shape[C] / 32)
     cdef bint whole
@@ -279,16 +165,20 @@ cdef int correlate_group(Work *work) except -1 nogil:
     work.weights_frequency = stagger(work.source.channels * kernels.pair, size)
     work.weights_bytes = 36 * work.weights_frequency * size
     weights_bytes = work.pairs * work.weights_bytes
-    whole = weights_bytes <= WEIGHTS_OF_WHOLE_TASKS
-    work.piece = (TILES_OF_A_TASK // tile_bytes if whole
-                  else PRODUCTS_OF_A_TASK // (36 * kernels.pair * size))
-    work.piece = max(work.piece // most, 1) * most
-    if whole and ceil_div(all_tiles, work.piece) < 4 * threads:
-        work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
-    work.piece = min(work.piece, all_tiles)
-    block = work.piece if whole else min(max(TILES_TO_SHARE // tile_bytes, work.piece), all_tiles)
+    whole = weights_bytes <= WEIGHTS_OF_WHOLE_TASKS and (
+        all_tiles > FEW_TILES or work.pairs < threads or weights_bytes <= WEIGHTS_OF_FEW_TILES)
+    if whole:
+        work.piece = max(TILES_OF_A_TASK // tile_bytes // most, 1) * most
+        if ceil_div(all_tiles, work.piece) < 4 * threads:
+            work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
+        work.piece = min(work.piece, all_tiles)
+    else:
+        work.piece = ceil_div(all_tiles, ceil_div(all_tiles * tile_bytes, TILES_TO_SHARE))
+    # What comes from beyond the caches is asked for ahead, half a task or a task of each thread.
+    work.ahead = threads * work.piece if whole and past_caches(
+        (work.source.pixels.size + work.result.size) * size) else 0
     # Tiles are read and written in whole register tiles, hence the room behind the last one.
-    work.inputs.frequency = stagger((block + HW_MAX_TILE_ROWS) * channels, size)
+    work.inputs.frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * channels, size)
     work.products_frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * kernels.pair, size)
     work.products_bytes = 36 * work.products_frequency * size
     inputs_bytes = 36 * work.inputs.frequency * size
@@ -306,7 +196,7 @@ cdef int correlate_group(Work *work) except -1 nogil:
         work.inputs.data = shared
         work.block_begin = 0
         while work.block_begin < all_tiles:
-            work.block_end = min(work.block_begin + block, all_tiles)
+            work.block_end = min(work.block_begin + work.piece, all_tiles)
             parallel_for(inputs_task, work, ceil_div(work.block_end - work.block_begin, STRIP),
                          threads)
             parallel_for(pair_task, work, work.pairs, threads)
@@ -314,14 +204,6 @@ cdef int correlate_group(Work *work) except -1 nogil:
         return 0
     finally:
         workspace_give(memory)
-
-
-cdef Grid grid_of(const View *y) noexcept:
-    cdef Grid grid
-    grid.down = ceil_div(y.shape[H], 4)
-    grid.across = ceil_div(y.shape[W], 4)
-    grid.tiles = y.shape[N] * grid.down * grid.across
-    return grid
 
 
 def forward(x, w, bias, y, int64_t top, int64_t left, int64_t groups):
@@ -347,6 +229,8 @@ cdef int correlate(x, w, bias, y, int64_t top, int64_t left, int64_t groups,
     work.kernels = kernels_of(vy.itemsize)
     work.grid = grid_of(&vy)
     work.source.pixels = vx
+    work.source.end = end_of(&vx)
+    work.w_end = vw.data + vw.size * vw.itemsize
     work.source.side = 6
     work.source.top, work.source.left = top, left
     work.source.transform = work.kernels.winograd.input[work.kernels.wide]

@@ -11,8 +11,8 @@ from halfwave._cpu.blocked cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )
-from halfwave._cpu.winograd cimport (
-    STRIP, Domain, Grid, Kernels, Operand, grid_of, kernels_of, product, stagger, strip_bytes,
+from halfwave._cpu.winograd_domain cimport (
+    STRIP, Domain, Grid, Kernels, Operand, end_of, grid_of, kernels_of, product, stagger, strip_bytes,
     to_domain,
 )
 
@@ -163,6 +163,7 @@ def backward_weight(dy, x, dw, int64_t top, int64_t left, int64_t groups):
     work.kernels = kernels_of(vdw.itemsize)
     work.grid = grid_of(&vdy)
     work.x.pixels, work.dy.pixels = vx, vdy
+    work.x.end, work.dy.end = end_of(&vx), end_of(&vdy)
     work.x.side, work.dy.side = 6, 4
     work.x.top, work.x.left = top, left
     work.x.transform = work.kernels.winograd.input[work.kernels.wide]

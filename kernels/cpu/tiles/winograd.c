@@ -29,6 +29,7 @@
 #define LANES F32_LANES
 #define BLOCK 4
 #define TYPED(name) name##_f32
+#include "winograd_strips.h"
 #include "winograd_transforms.h"
 #undef REAL
 #undef VEC
@@ -45,6 +46,7 @@
 #define LANES F64_LANES
 #define BLOCK 2
 #define TYPED(name) name##_f64
+#include "winograd_strips.h"
 #include "winograd_transforms.h"
 
 const hw_winograd_tiles HW_NAME(hw_winograd_tiles) = {

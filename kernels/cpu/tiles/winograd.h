@@ -19,8 +19,8 @@ typedef struct {
     hw_transform gradient[2];        /* 4 × 4 pixels to frequencies: A·dy·Aᵀ */
     hw_transform weight_gradient[2]; /* frequencies to 3 × 3 taps: Gᵀ·m·G */
     /* to[p * lanes + c] = pixels[p * pixel + c * channel], 0 for c ≥ channels. */
-    void (*gather[2])(int64_t count, int64_t channels, const void *pixels, int64_t pixel,
-                      int64_t channel, void *to);
+    void (*gather[2])(int64_t count, int64_t readable, int64_t channels, const void *pixels,
+                      int64_t pixel, int64_t channel, void *to);
     /* pixels[p * pixel + c * channel] = from[p * lanes + c] (+ bias[c]), c < channels. */
     void (*scatter[2])(int64_t count, int64_t channels, void *from, const void *bias, void *pixels,
                        int64_t pixel, int64_t channel);

@@ -18,6 +18,7 @@ cdef struct Operand:
     # A group's pixels, as N × C × H × W, and how its tiles are cut: `side` pixels wide, the first one
     # `top` and `left` of the first pixel.
     View pixels
+    const char *end         # behind the last element of the whole array
     int64_t channels, side, top, left
     hw_transform transform
 
@@ -33,6 +34,8 @@ cdef struct Kernels:
 
 cdef Kernels kernels_of(int64_t itemsize) except *
 
+cdef const char *end_of(const View *x) noexcept nogil
+
 cdef Grid grid_of(const View *y) noexcept
 
 cdef int64_t stagger(int64_t elements, int64_t size) noexcept nogil
@@ -43,5 +46,13 @@ cdef int64_t strip_bytes(const Kernels *kernels) noexcept nogil
 cdef void to_domain(const Kernels *kernels, const Operand *operand, const Grid *grid, int64_t begin,
                     int64_t end, const Domain *to, int64_t first, char *strip) noexcept nogil
 
+cdef void from_domain(const Kernels *kernels, const Domain *products, const Grid *grid, int64_t begin,
+                      int64_t end, const View *y, int64_t channel, const char *bias,
+                      char *strip) noexcept nogil
+
 cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a, int64_t a_row,
                   int64_t a_k, const char *b, char *c, int64_t c_row, int flags) noexcept nogil
+
+cdef void fetch(const View *x, int64_t channels, int64_t top, int64_t left, int64_t side,
+                const Grid *grid, int64_t begin, int64_t end, int64_t share,
+                int64_t shares) noexcept nogil
