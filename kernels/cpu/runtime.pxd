@@ -73,6 +73,23 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         int64_t dy_row, dy_step
         void *sums
+    ctypedef struct hw_row_frame:
+        const void *array
+        int64_t row, rows, columns
+        void *frame
+        int64_t line, phases
+        int64_t above, below, before
+    ctypedef struct hw_rows:
+        int64_t rows, columns, planes, taps
+        const void *x
+        int64_t x_plane, x_row, x_line
+        const int64_t *tap
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row
+        const char *ahead
+    ctypedef void (*hw_rows_tile)(const hw_rows *job) noexcept nogil
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -81,6 +98,10 @@ cdef extern from "dispatch.h" nogil:
         hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
+        void (*fill_rows[2])(const hw_row_frame *part) noexcept nogil
+        void (*weave[2])(int64_t step, int64_t n, const void *source, int64_t pitch,
+                         void *to) noexcept nogil
+        hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step) noexcept nogil
         void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
