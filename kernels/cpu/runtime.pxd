@@ -26,12 +26,15 @@ cdef extern from "dispatch.h" nogil:
                                     const float *b, const int64_t *b_k, float *c, int64_t c_row,
                                     int flags, const float *bias) noexcept nogil
     ctypedef struct hw_direct_tiles:
-        int lanes
+        int lanes, half_lanes
         int rows[3]
         hw_direct_tile tile[3][15]
+        hw_direct_tile half[15]
         void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
                      int64_t from_column, float *to, int64_t to_row,
                      int64_t to_column) noexcept nogil
+        void (*fetch)(int64_t rows, int64_t columns, const float *source,
+                      int64_t from_row) noexcept nogil
     ctypedef struct hw_frame:
         void *array
         int64_t row, column, channel
