@@ -6,7 +6,7 @@ import reference
 from cases import DTYPES, layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import Guards
-from halfwave._cpu import depthwise, depthwise_last, depthwise_weight
+from halfwave._cpu import depthwise, depthwise_first, depthwise_last, depthwise_weight
 from test_conv import from_layout, in_layout, options_of, passes
 
 import halfwave as hw
@@ -166,7 +166,7 @@ def test_the_general_path_gives_the_same_bits(case, layout, monkeypatch, rng):
     x, w = (rng.standard_normal(case[k]).astype(np.float32) for k in ("x", "w"))
     ours = passes(x, w, None, 1, case, layout)
     for name in ("forward", "backward_input", "backward_weight"):
-        for own in (depthwise, depthwise_last, depthwise_weight):
+        for own in (depthwise, depthwise_first, depthwise_last, depthwise_weight):
             monkeypatch.setattr(own, name, lambda *arguments: False, raising=False)
     for one, other in zip(ours, passes(x, w, None, 1, case, layout), strict=True):
         same_bits(one, other)

@@ -31,6 +31,7 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     N, C, H, W
+    FEW_WEIGHTS = 16 * 1024     # floats that a core's caches hold besides a strip
     PLANE = 2048        # floats of weights that are transposed at a time, at most
 
 
@@ -193,44 +194,63 @@ cdef inline int64_t extent(const Plan *plan, int axis, int64_t begin, int64_t co
 
 cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
                             int64_t panel, int64_t row, int64_t column) noexcept nogil:
-    """Lanes are pixels: they run on across rows and images of the strip, `lanes` at a time."""
+    """Lanes are pixels: they run on across rows and images of the strip, into the scratch."""
     cdef const Correlation *of = &plan.of
     cdef const Part *part = &plan.parts[row][column]
-    cdef const float *weights = part.weights + panel * part.k * plan.width
     cdef int64_t lanes = plan.tiles.lanes << plan.vectors, q = 0, n, i
     cdef int64_t rows = extent(plan, 0, strip.row, strip.rows, row)
     cdef int64_t columns = extent(plan, 1, strip.column, strip.columns, column)
     cdef int64_t image = plan.strip_rows * plan.strip_columns
     cdef int64_t end = (strip.images - 1) * image + (rows - 1) * plan.strip_columns + columns
     cdef int flag = HW_ROW_BIAS if of.bias != NULL else 0
-    cdef float *c = strip.scratch
-    cdef int64_t c_row = plan.pitch
-    # One row of y takes vectors as they are; its last one begins earlier, to end where the row does.
-    cdef bint straight = (rows == 1 and strip.images == 1 and of.y.strides[W] == 1
-                          and of.spread[1] == 1 and end >= lanes)
     if rows * columns == 0:
         return
-    if straight:
-        c = target(plan, strip, output, 0, row, 0)
-        c_row = of.y.strides[C]
     while q < end:
-        if straight and q + lanes > end:
-            q = end - lanes
-        chain(plan, part.k, plan.vectors, count, weights, 1, plan.w_k, strip.x + q, part.x_k, c + q,
-              c_row, flag, plan.biases + panel * plan.width)
+        chain(plan, part.k, plan.vectors, count, part.weights + panel * part.k * plan.width, 1,
+              plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
+              plan.biases + panel * plan.width)
         q += lanes
-    if straight:
-        return
     for n in range(strip.images):
         for i in range(rows):
-            plan.tiles.move(count, columns, c + n * image + i * plan.strip_columns, c_row, 1,
+            plan.tiles.move(count, columns,
+                            strip.scratch + n * image + i * plan.strip_columns, plan.pitch, 1,
                             target(plan, strip, output, n, i * of.spread[0] + row, column),
                             of.y.strides[C], of.spread[1] * of.y.strides[W])
 
 
+cdef void straight_pixels(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
+                          int64_t panel, int64_t row) noexcept nogil:
+    """Lanes are pixels of one row of y, which the tiles write: no more vectors than they must."""
+    cdef const Correlation *of = &plan.of
+    cdef const Part *part = &plan.parts[row][0]
+    cdef int64_t lanes = plan.tiles.lanes, columns = strip.columns, n, i, j
+    cdef int64_t down = plan.row * (1 if plan.copied else of.stride[0])
+    cdef int flag = HW_ROW_BIAS if of.bias != NULL else 0, vectors
+    cdef const float *x
+    cdef float *y
+    for n in range(strip.images):
+        for i in range(extent(plan, 0, strip.row, strip.rows, row)):
+            x = strip.x + n * plan.image + i * down
+            y = target(plan, strip, output, n, i * of.spread[0] + row, 0)
+            j = 0
+            while j < columns:
+                vectors = plan.vectors
+                while vectors and (columns - j <= lanes << (vectors - 1)
+                                   or columns < lanes << vectors):
+                    vectors -= 1
+                j = min(j, columns - (lanes << vectors))
+                chain(plan, part.k, vectors, count, part.weights + panel * part.k * plan.width, 1,
+                      plan.w_k, x + j, part.x_k, y + j, of.y.strides[C], flag,
+                      plan.biases + panel * plan.width)
+                j += lanes << vectors
+
+
 cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
-                           int64_t panel, int64_t row) noexcept nogil:
-    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue."""
+                           int64_t panel, int64_t row, int64_t first, int64_t end) noexcept nogil:
+    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue.
+
+    Of the strip's rows first to end.
+    """
     cdef const Correlation *of = &plan.of
     cdef const Part *part
     cdef int vectors = 1 if count > plan.tiles.lanes else 0
@@ -242,7 +262,7 @@ cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output,
     cdef float *c
     width = min(strip.columns * spread, of.y.shape[W] - strip.column * spread)
     for n in range(strip.images):
-        for i in range(extent(plan, 0, strip.row, strip.rows, row)):
+        for i in range(first, min(end, extent(plan, 0, strip.row, strip.rows, row))):
             x = strip.x + n * plan.image + i * of.stride[0] * plan.row
             c = strip.scratch
             c_row = lanes
@@ -272,9 +292,10 @@ cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef const Plan *plan = <const Plan *>context
     cdef const Correlation *of = &plan.of
     cdef Strip strip
-    cdef int64_t panel = index % plan.chunks * plan.chunk, last, output, count, row, column
+    cdef int64_t begin = index % plan.chunks * plan.chunk, last, panel, at, output, count
+    cdef int64_t row, column, first = 0, step = plan.rows
     cdef float *frame = plan.workers + worker * (plan.frame_floats + plan.scratch_floats)
-    last = min(panel + plan.chunk, plan.panels)
+    last = min(begin + plan.chunk, plan.panels)
     index //= plan.chunks
     strip.column = index % plan.column_parts * plan.columns
     index //= plan.column_parts
@@ -294,18 +315,23 @@ cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
                    + strip.image * of.x.strides[N]
                    + (strip.row * of.stride[0] + plan.lowest[0]) * of.x.strides[H]
                    + (strip.column * of.stride[1] + plan.lowest[1]) * of.x.strides[W])
-    while panel < last:
-        output = panel * plan.width
-        count = min(plan.width, of.outputs - output)
-        for row in range(of.spread[0]):
-            if not plan.lanes_are_pixels:
-                panel_of_outputs(plan, &strip, output, count, strip.group * plan.panels + panel,
-                                 row)
-                continue
-            for column in range(of.spread[1]):
-                residue_of_pixels(plan, &strip, output, count, strip.group * plan.panels + panel,
-                                  row, column)
-        panel += 1
+    # Rows one after the other where all weights stay in the cache: y is written in its order.
+    if not plan.lanes_are_pixels and plan.most_k * of.outputs <= FEW_WEIGHTS:
+        step = 1
+    while first < strip.rows:
+        for panel in range(begin, last):
+            output = panel * plan.width
+            count = min(plan.width, of.outputs - output)
+            at = strip.group * plan.panels + panel
+            for row in range(of.spread[0]):
+                if plan.straight:
+                    straight_pixels(plan, &strip, output, count, at, row)
+                elif plan.lanes_are_pixels:
+                    for column in range(of.spread[1]):
+                        residue_of_pixels(plan, &strip, output, count, at, row, column)
+                else:
+                    panel_of_outputs(plan, &strip, output, count, at, row, first, first + step)
+        first += step
 
 
 cdef int correlate(const Correlation *given) except -1 nogil:

@@ -69,5 +69,7 @@ cdef void copy_window(const hw_direct_tiles *tiles, const View *x, int64_t n, in
                        channel, 1)
     else:
         for c in range(channels):
+            if across == 1 and c + 1 < channels:    # while this one is copied
+                tiles.fetch(bottom - top, right - left, line + (c + 1) * strides[C], down)
             tiles.move(bottom - top, right - left, line + c * strides[C], down, across,
                        to + c * channel, row, 1)

@@ -144,6 +144,18 @@ cdef void one_row(Correlation *of) noexcept nogil:
         of.x.shape[H] = of.y.shape[H] = 1
 
 
+cdef bint rows_are_straight(const Plan *plan) noexcept nogil:
+    """Whether lanes that end with a row of y cost less than lanes that run on and a copy to y.
+
+    The last vector of a row begins earlier where it would not fit. A copied element costs a cycle.
+    """
+    cdef const Correlation *of = &plan.of
+    cdef int64_t lanes = plan.tiles.lanes, last = (plan.size[1] - 1) % plan.columns + 1
+    cdef int64_t more = ceil_div(plan.columns, lanes) * lanes - plan.strip_columns
+    return (of.y.strides[W] == 1 and of.spread[1] == 1 and last >= lanes
+            and plan.most_k * more < lanes * plan.columns)
+
+
 cdef void measure(Plan *plan, int axis) noexcept nogil:
     """What all residues' taps read along an axis."""
     cdef const Correlation *of = &plan.of
@@ -170,7 +182,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     cdef Correlation *of = &plan.of
     cdef const hw_direct_tiles *table = tiles().direct
     cdef int axis
-    cdef int64_t last, i, j
+    cdef int64_t i, j
     cdef bint inside = True
     of[0] = given[0]
     one_row(of)
@@ -196,11 +208,11 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     plan.panels = ceil_div(of.outputs, plan.width)
     cut(plan, threads)
     plan.copied = not inside
+    frame_layout(plan)
+    plan.straight = plan.lanes_are_pixels and rows_are_straight(plan)
     if plan.lanes_are_pixels:
-        # Vectors of x itself: of one row, which is long enough that its last one ends inside it.
-        last = (plan.size[1] - 1) % plan.columns + 1
-        if (of.stride[1] != 1 or of.spread[1] != 1 or of.x.strides[W] != 1 or of.y.strides[W] != 1
-                or plan.images > 1 or plan.rows > 1 or last < table.lanes << plan.vectors):
+        # Vectors of x itself are read if none runs on beyond its row.
+        if of.stride[1] != 1 or of.x.strides[W] != 1 or not plan.straight:
             plan.copied = True
     elif of.x.strides[W] * of.stride[1] % 1024 == 0:
         plan.copied = True      # its pixels meet in one set of the cache

@@ -4,9 +4,10 @@
 
 The tasks are runs of (chunk, channel block) pairs. Where a run of `inner` elements holds a chunk
 or more, the next chunk follows in memory, so the chunks of a channel come one after the other; else
-the channels do, which may share cache lines. A block is one channel, or 64 where channels lie side by
-side (inner = 1) and are the lanes of vectors. Every task writes its chunk's sum to its own place;
-the chunks' sums are then folded channel by channel, so no result depends on who computed what.
+the channels do, which may share cache lines. A block is one channel or, of small planes, several; or
+up to 512 where channels lie side by side (inner = 1) and are the lanes of vectors: fewer where threads
+would have nothing to do. Every task writes its chunk's sum to its own place; the chunks' sums are then
+folded channel by channel, so no result depends on who computed what.
 """
 from libc.stdint cimport int64_t
 
@@ -18,6 +19,7 @@ from halfwave._cpu.runtime cimport (
     hw_reduction_tiles,
     HW_SUM_CHUNK,
     HW_SUM_LANES,
+    HW_SUM_ROWS,
     HW_SUM_WIDTH,
     parallel_for,
     tiles,
@@ -25,6 +27,9 @@ from halfwave._cpu.runtime cimport (
     workspace_take,
     worthwhile_threads,
 )
+
+cdef enum:
+    PLANES = 32     # small ones, whose runs are taken together
 
 cdef struct Job:
     hw_chunk_tile tile
@@ -47,7 +52,7 @@ cdef void sum_chunks(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t first = task * job.grain, last = min(first + job.grain, job.chunks * job.blocks)
     cdef int64_t pair, chunk, channel, width, begin, end, c
-    cdef double sums[64]
+    cdef double sums[HW_SUM_WIDTH]
     cdef char *sum
     for pair in range(first, last):
         if job.inner >= HW_SUM_CHUNK:
@@ -81,6 +86,8 @@ cdef void fold_chunks(void *context, int64_t task, int worker) noexcept nogil:
 cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int wide, int64_t outer,
                          int64_t channels, int64_t inner, void *result) except -1:
     cdef Job job
+    if channels == 1:  # one run, however it is cut
+        inner, outer = outer * inner, 1
     job.tile = tile
     job.source = source
     job.reduction = tiles().reduction
@@ -91,7 +98,13 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     job.inner = inner
     job.length = outer * inner
     job.chunks = (job.length + HW_SUM_CHUNK - 1) // HW_SUM_CHUNK
-    job.width = min(channels, HW_SUM_WIDTH) if inner == 1 else 1
+    cdef int threads = worthwhile_threads(<double>job.length * channels * 0.25)
+    if inner == 1:  # 512 KB of lanes at most
+        job.width = min(channels, HW_SUM_WIDTH * 4 // job.itemsize)
+        while job.width > 64 and job.chunks * channels < 2 * threads * job.width and threads > 1:
+            job.width = (job.width + 1) // 2
+    else:
+        job.width = min(channels, max(1, min(PLANES, HW_SUM_CHUNK // max(inner, 1))))
     if channels == 0:
         return 0
     job.blocks = (channels + job.width - 1) // job.width
@@ -99,8 +112,7 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     cdef int64_t terms = min(job.length, HW_SUM_CHUNK) * job.width
     job.grain = max(1, 32768 // max(terms, 1))
     cdef int64_t tasks = (job.chunks * job.blocks + job.grain - 1) // job.grain
-    cdef int threads = worthwhile_threads(<double>job.length * channels * 0.25)
-    job.lanes_bytes = HW_SUM_LANES * job.width * job.itemsize
+    job.lanes_bytes = (HW_SUM_ROWS if inner == 1 else HW_SUM_LANES) * job.width * job.itemsize
     # A chunk a channel is its sum; and of next to nothing, letting others run costs more than it takes.
     cdef int64_t partial_bytes = 0 if job.chunks == 1 else channels * job.chunks * job.itemsize
     job.lanes = <char *>workspace_take(threads * job.lanes_bytes + partial_bytes)

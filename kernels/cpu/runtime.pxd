@@ -32,12 +32,15 @@ cdef extern from "dispatch.h" nogil:
                                     const float *b, const int64_t *b_k, float *c, int64_t c_row,
                                     int flags, const float *bias) noexcept nogil
     ctypedef struct hw_direct_tiles:
-        int lanes
+        int lanes, half_lanes
         int rows[3]
         hw_direct_tile tile[3][15]
+        hw_direct_tile half[15]
         void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
                      int64_t from_column, float *to, int64_t to_row,
                      int64_t to_column) noexcept nogil
+        void (*fetch)(int64_t rows, int64_t columns, const float *source,
+                      int64_t from_row) noexcept nogil
     ctypedef struct hw_frame:
         void *array
         int64_t row, column, channel
@@ -76,6 +79,23 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         int64_t dy_row, dy_step
         void *sums
+    ctypedef struct hw_row_frame:
+        const void *array
+        int64_t row, rows, columns
+        void *frame
+        int64_t line, phases
+        int64_t above, below, before
+    ctypedef struct hw_rows:
+        int64_t rows, columns, planes, taps
+        const void *x
+        int64_t x_plane, x_row, x_line
+        const int64_t *tap
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row
+        const char *ahead
+    ctypedef void (*hw_rows_tile)(const hw_rows *job) noexcept nogil
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -84,6 +104,10 @@ cdef extern from "dispatch.h" nogil:
         hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
+        void (*fill_rows[2])(const hw_row_frame *part) noexcept nogil
+        void (*weave[2])(int64_t step, int64_t n, const void *source, int64_t pitch,
+                         void *to) noexcept nogil
+        hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step) noexcept nogil
         void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil
@@ -115,7 +139,11 @@ cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
                                    void *lanes, void *result) noexcept nogil
-    int HW_SUM_LANES, HW_SUM_CHUNK, HW_SUM_WIDTH
+    enum:
+        HW_SUM_LANES
+        HW_SUM_CHUNK
+        HW_SUM_ROWS
+        HW_SUM_WIDTH
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil

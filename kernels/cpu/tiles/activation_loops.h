@@ -2,8 +2,9 @@
 #include "lanes.h"
 #include "stream.h"
 
-#define MANY_SLOPES 128
+#define MANY_SLOPES HW_SUM_PIECE
 #define LONG_RUN 1024
+#define STREAMED_RUN 128
 
 static void TYPED(relu)(int64_t n, const void *from, void *to, int past) {
     const REAL *x = from;
@@ -104,49 +105,35 @@ TYPED(prelu_backward_row)(int64_t n, const REAL *dy, const REAL *x, const REAL *
             x[i] > 0 ? dy[i] : alpha[i * step] * dy[i]));
 }
 
-static inline __attribute__((always_inline)) void
-TYPED(add_slope_terms)(const hw_chunk_source *source, TYPED(piece) p, REAL *lanes) {
-    const REAL *x = (const REAL *)source->x + p.offset, *dy = (const REAL *)source->dy + p.offset;
-    const REAL *alpha = (const REAL *)source->alpha + p.channel;
-    REAL *dx = (REAL *)source->dx + p.offset;
-    for (int64_t i = 0; p.next && i < p.rows; i += 64 / sizeof(REAL)) {
-        __builtin_prefetch(x + p.next + i);
-        __builtin_prefetch(dy + p.next + i);
-    }
-    if (p.stride == 1 && p.width == 1) { /* one channel's elements, side by side */
-        REAL a = *alpha;
-        int past = source->past && p.rows >= LONG_RUN;
-        if (p.first)
-            TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 1, past);
-        else
-            TYPED(prelu_backward_row)(p.rows, dy, x, &a, 0, dx, lanes, 0, past);
-        return;
-    }
-    REAL repeated[MANY_SLOPES];
-    if (p.stride == p.width) { /* whole rows, without gaps between them: one long one, cut anew */
-        int64_t n = p.rows * p.width;
-        p.width = p.stride = TYPED(repeat_slopes)(&alpha, p.width, repeated);
-        p.rows = n / p.width;
-        REAL *rest = lanes + p.rows * p.width;
-        int64_t i = p.rows * p.width;
-        if (p.first)
-            TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 1, 0);
-        else
-            TYPED(prelu_backward_row)(n - i, dy + i, x + i, alpha, 1, dx + i, rest, 0, 0);
-    }
-    for (int64_t row = 0; row < p.rows; row++) {
-        int64_t i = row * p.stride;
-        REAL *sums = lanes + row * p.width;
-        if (p.first)
-            TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 1, 0);
-        else
-            TYPED(prelu_backward_row)(p.width, dy + i, x + i, alpha, 1, dx + i, sums, 0, 0);
-    }
+static void TYPED(add_slope_terms)(const hw_chunk_source *source, const TYPED(run) * run,
+                                   REAL *lanes) {
+    const REAL *x = (const REAL *)source->x + run->offset;
+    const REAL *dy = (const REAL *)source->dy + run->offset;
+    const REAL *alpha = (const REAL *)source->alpha + run->channel;
+    REAL *dx = (REAL *)source->dx + run->offset;
+    int past = source->past && run->length >= STREAMED_RUN;
+    REAL shared = *alpha;
+    if (run->step == 0 && run->first)
+        TYPED(prelu_backward_row)(run->length, dy, x, &shared, 0, dx, lanes, 1, past);
+    else if (run->step == 0)
+        TYPED(prelu_backward_row)(run->length, dy, x, &shared, 0, dx, lanes, 0, past);
+    else if (run->first)
+        TYPED(prelu_backward_row)(run->length, dy, x, alpha, 1, dx, lanes, 1, past);
+    else
+        TYPED(prelu_backward_row)(run->length, dy, x, alpha, 1, dx, lanes, 0, past);
 }
 
 static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                   int64_t channel, int64_t width, int64_t begin, int64_t end,
                                   void *lanes, void *result) {
-    TYPED(walk_chunk)
-    (TYPED(add_slope_terms), source, channels, inner, channel, width, begin, end, lanes, result);
+    hw_chunk_source with_slopes = *source; /* as long as the runs of short rows are */
+    const REAL *alpha = source->alpha;
+    REAL repeated[MANY_SLOPES];
+    if (inner == 1) TYPED(repeat_slopes)(&alpha, channels, repeated);
+    with_slopes.alpha = alpha;
+    if (inner == 1) TYPED(walk_rows)
+    (TYPED(add_slope_terms), NULL, &with_slopes, channels, channel, width, begin, end, lanes,
+     result);
+    else TYPED(walk_planes)(TYPED(add_slope_terms), source, channels, inner, channel, width, begin,
+                            end, lanes, result);
 }

@@ -1,19 +1,23 @@
 /* The walk and the tree of the sum rule, for one type: included with REAL and TYPED(name) defined.
  *
- * A chunk's positions are walked in order, in pieces that lie regularly in memory and belong to
- * consecutive lanes; `add` sets (first 1024 positions) or increases the lanes of a piece. Channels
- * that lie side by side (inner = 1) are `width` sums at once: a lane is then a row of them. */
+ * A chunk is taken run by run: elements that lie one behind the other and belong to consecutive
+ * lanes, or, with channels side by side, to consecutive channels. */
 #include "reduction.h"
 #include "vector.h"
 
 typedef struct {
-    int64_t offset, rows, width, stride; /* rows of `width` elements, `stride` elements apart */
-    int64_t channel;                     /* of the first element of a row */
-    int first;                           /* these lanes have no term yet */
-    int64_t next; /* so far away lies what the next channel takes: worth asking for now; or 0 */
-} TYPED(piece);
+    int64_t offset, length;
+    int64_t channel; /* of the first element */
+    int step;        /* 1 where each element is of the next channel, else 0 */
+    int first;       /* its lanes have no term yet */
+} TYPED(run);
 
-typedef void (*TYPED(adder))(const hw_chunk_source *source, TYPED(piece) piece, REAL *lanes);
+/* Sets the lanes of a run's elements to their terms, or adds the terms to them. */
+typedef void (*TYPED(adder))(const hw_chunk_source *source, const TYPED(run) * run, REAL *lanes);
+
+/* lanes = the terms of sixteen runs of channels side by side, `apart` from each other, folded. */
+typedef void (*TYPED(folder))(const hw_chunk_source *source, const TYPED(run) * run, int64_t apart,
+                              REAL *lanes);
 
 /* The sum of 1024 lanes: 16 rows of 64 as a tree, then 64 lanes, then one vector of 16. */
 static REAL TYPED(fold_lanes)(const REAL *lanes) {
@@ -66,41 +70,81 @@ static __attribute__((unused)) void TYPED(sum_in_place)(void *terms, int64_t n, 
     *sum = n > 0 ? x[0] : 0;
 }
 
+/* Channels one after the other, in planes of `inner` elements: a run of each of `width` channels
+ * before the next one of the first, as they lie in memory. */
 static inline __attribute__((always_inline, unused)) void
-TYPED(walk_chunk)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels, int64_t inner,
-                  int64_t channel, int64_t width, int64_t begin, int64_t end, void *scratch,
-                  void *result) {
-    REAL *lanes = scratch;
-    int64_t outer = begin / inner, i = begin % inner; /* of position `at` */
-    for (int64_t at = begin; at < end;) {
+TYPED(walk_planes)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels, int64_t inner,
+                   int64_t channel, int64_t width, int64_t begin, int64_t end, REAL *lanes,
+                   REAL *result) {
+    int64_t plane = begin / inner * channels + channel, i = begin % inner; /* of position `at` */
+    for (int64_t at = begin, length; at < end; at += length) {
         int64_t lane = (at - begin) % HW_SUM_LANES;
-        int64_t rows = end - at < HW_SUM_LANES - lane ? end - at : HW_SUM_LANES - lane;
-        int64_t offset = at * channels + channel;
-        if (inner > 1) {
-            if (rows > inner - i) rows = inner - i;
-            offset = (outer * channels + channel) * inner + i;
-            i += rows;
-            if (i == inner) {
-                i = 0;
-                outer++;
-            }
+        length = inner - i;
+        if (length > HW_SUM_LANES - lane) length = HW_SUM_LANES - lane;
+        if (length > end - at) length = end - at;
+        for (int64_t c = 0; c < width; c++) {
+            TYPED(run)
+            run = {(plane + c) * inner + i, length, channel + c, 0, at - begin < HW_SUM_LANES};
+            add(source, &run, lanes + c * HW_SUM_LANES + lane);
         }
-        TYPED(piece)
-        piece = {offset,
-                 rows,
-                 width,
-                 inner > 1 ? 1 : channels,
-                 channel,
-                 at - begin < HW_SUM_LANES,
-                 inner > 1 && inner < HW_SUM_CHUNK ? inner : 0};
-        add(source, piece, lanes + lane * width);
-        at += rows;
+        i += length;
+        if (i == inner) {
+            i = 0;
+            plane += channels;
+        }
     }
     int64_t count = end - begin < HW_SUM_LANES ? end - begin : HW_SUM_LANES;
-    if (width == 1 && count == HW_SUM_LANES) {
-        *(REAL *)result = TYPED(fold_lanes)(lanes);
-        return;
+    for (int64_t c = 0; c < width; c++, lanes += HW_SUM_LANES) {
+        if (count < HW_SUM_LANES) TYPED(fold)(lanes, count, 1);
+        result[c] = count < HW_SUM_LANES ? lanes[0] : TYPED(fold_lanes)(lanes);
     }
-    TYPED(fold)(lanes, count, width);
-    for (int64_t c = 0; c < width; c++) ((REAL *)result)[c] = lanes[c];
+}
+
+/* to = the sum of up to four rows of lanes, as the tree has it. */
+static inline void TYPED(fold_rows)(int64_t count, int64_t n, const REAL *rows, REAL *to) {
+    const REAL *r0 = rows, *r1 = r0 + n, *r2 = r1 + n, *r3 = r2 + n;
+    if (count == 4)
+        for (int64_t i = 0; i < n; i++) to[i] = (r0[i] + r2[i]) + (r1[i] + r3[i]);
+    else if (count == 3)
+        for (int64_t i = 0; i < n; i++) to[i] = (r0[i] + r2[i]) + r1[i];
+    else if (count == 2)
+        for (int64_t i = 0; i < n; i++) to[i] = r0[i] + r1[i];
+    else
+        for (int64_t i = 0; i < n; i++) to[i] = r0[i];
+}
+
+/* Channels side by side. With row l the rows l + 256, l + 512, … are taken, whose lanes are folded
+ * with its own: of the lanes 256 are left, which the second-level cache holds. Reading from sixteen
+ * places keeps more lines on their way than reading one after the other. */
+static inline __attribute__((always_inline, unused)) void
+TYPED(walk_rows)(TYPED(adder) add, TYPED(folder) fold_16, const hw_chunk_source *source,
+                 int64_t channels, int64_t channel, int64_t width, int64_t begin, int64_t end,
+                 REAL *lanes, REAL *result) {
+    enum { APART = HW_SUM_ROWS, PIECE = HW_SUM_PIECE };
+    REAL sums[4 * PIECE];
+    int64_t n = end - begin, rows = n < APART ? n : APART;
+    int joined = channels == width && width <= PIECE / 2; /* short rows are taken as a long one */
+    int64_t piece = joined ? PIECE / width * width : PIECE;
+    for (int64_t l = 0, until; l < rows; l = until) {
+        int64_t there = (n - l + APART - 1) / APART; /* of the rows l, l + 256, … */
+        until = joined && l >= n % APART ? rows : joined ? n % APART : l + 1;
+        int64_t total = (until - l) * width;
+        for (int64_t i = 0; i < total; i += piece) {
+            int64_t length = total - i < piece ? total - i : piece;
+            TYPED(run)
+            run = {(begin + l) * channels + channel + i, length, joined ? 0 : channel + i, 1, 1};
+            REAL *to = lanes + l * width + i;
+            if (fold_16 && there == 16) {
+                fold_16(source, &run, APART * channels, to);
+                continue;
+            }
+            for (int64_t m = 0; m < there; m++, run.offset += APART * channels) {
+                run.first = m < 4;
+                add(source, &run, sums + m % 4 * length);
+            }
+            TYPED(fold_rows)(there < 4 ? there : 4, length, sums, to);
+        }
+    }
+    TYPED(fold)(lanes, rows, width);
+    for (int64_t c = 0; c < width; c++) result[c] = lanes[c];
 }

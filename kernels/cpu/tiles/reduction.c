@@ -1,7 +1,7 @@
 /* Sums by the rule of CONTRACT.md, section 5: 1024 lanes a chunk of 4096 terms, then a tree.
  *
- * Plain loops over lanes: the compiler makes vectors of them. The lanes of a chunk (4 or 8 KB; with
- * channels side by side up to 256 or 512) stay in the cache while the terms stream past once. */
+ * Plain loops over lanes: the compiler makes vectors of them. The lanes of a chunk (4 or 8 KB; of
+ * several channels up to 512) stay in the cache while the terms stream past once. */
 #include "reduction.h"
 #include "vector.h"
 

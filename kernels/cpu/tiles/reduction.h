@@ -4,7 +4,13 @@
 
 #include <stdint.h>
 
-enum { HW_SUM_LANES = 1024, HW_SUM_CHUNK = 4096, HW_SUM_WIDTH = 64 };
+enum {
+    HW_SUM_LANES = 1024,
+    HW_SUM_CHUNK = 4096,
+    HW_SUM_ROWS = 256,  /* of lanes kept where channels lie side by side */
+    HW_SUM_WIDTH = 512, /* channels at most, side by side */
+    HW_SUM_PIECE = 512, /* of their elements taken at a time */
+};
 
 /* What a chunk's terms are made from, and what is written on the way: unused pointers are NULL. */
 typedef struct {
@@ -14,8 +20,8 @@ typedef struct {
 } hw_chunk_source;
 
 /* The sum of positions [begin, end) of one chunk, for `width` neighbouring channels of an array
- * seen as (outer, channels, inner); width is 1 unless inner is 1, and at most HW_SUM_WIDTH. `lanes`
- * is scratch for HW_SUM_LANES * width elements. */
+ * seen as (outer, channels, inner). `lanes` is scratch for `width` times HW_SUM_LANES elements, or
+ * HW_SUM_ROWS where inner is 1 (width is then at most HW_SUM_WIDTH). */
 typedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                               int64_t channel, int64_t width, int64_t begin, int64_t end,
                               void *lanes, void *result);

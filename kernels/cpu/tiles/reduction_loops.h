@@ -1,24 +1,25 @@
 /* The tiles of reduction.c for one type: included with REAL and TYPED(name) defined. */
 #include "lanes.h"
 
-static inline __attribute__((always_inline)) void TYPED(add_terms)(const hw_chunk_source *source,
-                                                                   TYPED(piece) p, REAL *lanes) {
-    const REAL *x = (const REAL *)source->x + p.offset;
-    if (p.stride == p.width) { /* without gaps: one long row */
-        p.width *= p.rows;
-        p.rows = 1;
+static void TYPED(add_terms)(const hw_chunk_source *source, const TYPED(run) * run, REAL *lanes) {
+    const REAL *x = (const REAL *)source->x + run->offset;
+    if (run->first) {
+        memcpy(lanes, x, (size_t)run->length * sizeof(REAL));
+    } else {
+        HW_INDEPENDENT
+        for (int64_t i = 0; i < run->length; i++) lanes[i] += x[i];
     }
-    if (p.next)
-        for (int64_t i = 0; i < p.rows * p.width; i += 64 / sizeof(REAL))
-            __builtin_prefetch(x + p.next + i);
-    for (int64_t row = 0; row < p.rows; row++, x += p.stride, lanes += p.width) {
-        if (p.first) {
-            for (int64_t i = 0; i < p.width; i++) lanes[i] = x[i];
-        } else {
-            HW_INDEPENDENT
-            for (int64_t i = 0; i < p.width; i++) lanes[i] += x[i];
-        }
-    }
+}
+
+static void TYPED(fold_terms)(const hw_chunk_source *source, const TYPED(run) * run, int64_t apart,
+                              REAL *lanes) {
+    const REAL *x0 = (const REAL *)source->x + run->offset, *x4 = x0 + 4 * apart;
+    const REAL *x8 = x4 + 4 * apart, *x12 = x8 + 4 * apart;
+#define LANE(at) (x0[at] + x4[at] + x8[at] + x12[at])
+    HW_INDEPENDENT
+    for (int64_t i = 0; i < run->length; i++)
+        lanes[i] = (LANE(i) + LANE(i + 2 * apart)) + (LANE(i + apart) + LANE(i + 3 * apart));
+#undef LANE
 }
 
 static void TYPED(sum_chunk)(const hw_chunk_source *source, int64_t channels, int64_t inner,
@@ -40,6 +41,9 @@ static void TYPED(sum_chunk)(const hw_chunk_source *source, int64_t channels, in
         *(REAL *)result = TYPED(fold_lanes)(sums);
         return;
     }
-    TYPED(walk_chunk)
-    (TYPED(add_terms), source, channels, inner, channel, width, begin, end, lanes, result);
+    if (inner == 1) TYPED(walk_rows)
+    (TYPED(add_terms), TYPED(fold_terms), source, channels, channel, width, begin, end, lanes,
+     result);
+    else TYPED(walk_planes)(TYPED(add_terms), source, channels, inner, channel, width, begin, end,
+                            lanes, result);
 }
