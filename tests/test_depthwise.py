@@ -49,6 +49,9 @@ BORDERS = [
     case_of((1, 17, 4, 29), (3, 3), stride=(1, 2), pads=(2, 0, 0, 1)),
     case_of((1, 16, 9, 11), (3, 3), stride=(3, 4), pads=(2, 0, 0, 1), dilation=(2, 2)),
     case_of((1, 16, 4, 13), (1, 3), stride=(2, 2), pads=(0, 0, 1, 1)),
+    # Strips that lie in the padding as a whole, and others after them.
+    case_of((2, 2, 4, 30), (1, 1), 2, pads=(20, 20, 2, 1)),
+    case_of((3, 17, 18, 21), (1, 3), 2, pads=(1, 2, 0, 1), dilation=(1, 2)),
 ]
 
 
