@@ -25,6 +25,9 @@ from halfwave._cpu.winograd_domain cimport (
     stagger, strip_bytes, to_domain,
 )
 
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) nogil
+
 cdef enum:
     N, C, H, W
     TAPS_A_CHUNK = 16   # input channels whose weights are gathered at a time
@@ -63,8 +66,9 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row, line
     cdef const char *taps
+    cdef const char *ahead          # of the hardware, which these short rows escape
     # 9 taps of some channels lie side by side, or of one.
     cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1
@@ -74,6 +78,12 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
             lane = pair * kernels.pair + v * lanes
             used = max(min(lanes, work.result.shape[C] - lane), 0)
             taps = work.w + size * (lane * work.w_lane + c * work.w_step)
+            ahead = taps + TAPS_A_CHUNK * work.w_step * size
+            for row in range(used):
+                line = 0
+                while line < 9 * count * size:
+                    __builtin_prefetch(ahead + row * work.w_lane * size + line, 0, 2)
+                    line += 64
             kernels.winograd.gather[kernels.wide](
                 9 * count, (work.w_end - taps) // size - (used - 1) * work.w_lane, used, taps, 1,
                 work.w_lane, strip)
