@@ -179,6 +179,12 @@ def test_it_serves():
     assert depthwise.forward(x, w, None, y, 1, 1, 1, 1, 1, 1, 2)
     assert depthwise.backward_input(y, w, x, 1, 1, 1, 1, 1, 1, 2)
     assert depthwise_weight.backward_weight(y, x, w, 1, 1, 1, 1, 1, 1, 2)
+    assert depthwise_first.forward(x, w, None, y, 1, 1, 1, 1, 1, 1, 2)
+    assert depthwise_first.backward_input(y, w, x, 2, 2, 1, 1, 1, 1, 2)
+    many = np.ones((1, 4, 4, 32), np.float32).transpose(0, 3, 1, 2)
+    filters = np.ones((32, 1, 3, 3), np.float32)
+    assert depthwise_last.forward(many, filters, None, many.copy("K"), 1, 1, 1, 1, 1, 1, 32)
+    assert depthwise_last.backward_input(many, filters, many.copy("K"), 1, 1, 1, 1, 1, 1, 32)
     large = np.ones((2, 1, 23, 23), np.float32)
     assert not depthwise.forward(x, large, None, y, 1, 1, 11, 11, 1, 1, 2)
     far = 1 << 20
