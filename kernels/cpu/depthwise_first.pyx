@@ -36,6 +36,7 @@ from halfwave._cpu.runtime cimport (
     hw_rows,
     hw_rows_tile,
     parallel_for,
+    past_caches,
     tiles,
     workspace_give,
     workspace_take,
@@ -70,10 +71,11 @@ cdef struct Job:
     int64_t offsets[TAPS]       # of each part's taps, in the frame
     int64_t weight_at[TAPS]     # and in the weights of a plane
     int64_t skew                # bytes before the frames
+    bint past                   # the target is written past the caches, a strip at a time
     bint far                    # arrays are beyond the caches: reading needs to be asked for
     bint dense                  # one part, whose weights lie in this order
-    char *scratch               # a worker's: frames, then parts
-    int64_t scratch_bytes, frame_bytes
+    char *scratch               # a worker's: frames, parts, a strip of the target
+    int64_t scratch_bytes, frame_bytes, parts_bytes
 
 
 cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -92,13 +94,21 @@ cdef void correlate_unit(const Job *job, int64_t unit, char *frame) noexcept nog
     cdef int64_t image = unit // job.strips // channels, channel = unit // job.strips % channels
     cdef int64_t top = unit % job.strips * job.strip, size = job.source.itemsize, k, row
     cdef int64_t bottom = min(top + job.strip, job.target.shape[H])
+    cdef char *target
+    cdef char *to
     for k in range(job.planes):
         load_frame(job, image, channel * job.planes + k, top, bottom,
                    frame + k * job.plane * size)
     for k in range(job.outs):
+        target = job.target.data + size * (
+            image * job.target.strides[N] + (channel * job.outs + k) * job.target.strides[C]
+            + top * job.target.strides[H])
+        to = frame - job.skew + job.frame_bytes + job.parts_bytes if job.past else target
         for row in range(min(job.rows.step, bottom - top)):
-            correlate_rows(job, image, channel * max(job.planes, job.outs) + k, channel * job.outs + k,
-                           top, row, ceil_div(bottom - top - row, job.rows.step), frame)
+            correlate_rows(job, image, channel * max(job.planes, job.outs) + k, top, row,
+                           ceil_div(bottom - top - row, job.rows.step), frame, to)
+        if job.past:
+            job.tiles.stream[job.wide]((bottom - top) * job.target.shape[W], to, target)
 
 
 cdef void load_frame(const Job *job, int64_t image, int64_t plane, int64_t top, int64_t bottom,
@@ -126,19 +136,18 @@ cdef inline int64_t columns_read(const Job *job) noexcept nogil:
     return rows_read(&job.columns, ceil_div(job.target.shape[W], job.columns.step))
 
 
-cdef void correlate_rows(const Job *job, int64_t image, int64_t group, int64_t out, int64_t top,
-                         int64_t residue, int64_t count, char *frame) noexcept nogil:
-    """Rows top + residue, + step, … of a plane of the target; `group` is of the first weights."""
+cdef void correlate_rows(const Job *job, int64_t image, int64_t group, int64_t top,
+                         int64_t residue, int64_t count, char *frame, char *y) noexcept nogil:
+    """Rows top + residue, + step, … of a plane of the target, from row `top` on at y."""
     cdef const View *target = &job.target
     cdef int64_t size = target.itemsize, classes = min(job.columns.step, target.shape[W]), i
     cdef double weights[TAPS]
     cdef hw_rows work
     cdef Part *part = <Part *>job.parts + residue * classes
     cdef char *row = frame - job.skew + job.frame_bytes
-    cdef char *y = target.data + size * (image * target.strides[N] + out * target.strides[C]
-                                         + (top + residue) * target.strides[H])
+    y += residue * target.strides[H] * size
     work.rows, work.planes, work.x_plane = count, job.planes, job.plane
-    work.bias = job.bias + out * job.bias_stride * size if job.bias != NULL else NULL
+    work.bias = job.bias + group * job.bias_stride * size if job.bias != NULL else NULL
     work.ahead = NULL
     if job.far:     # what comes after this strip's source
         work.ahead = job.source.data + size * (
@@ -261,9 +270,14 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     job.skew = -max(-columns.low, 0) % lanes * size if columns.source_step == 1 else 0
     job.skew = job.skew + lanes * size if job.skew < 0 else job.skew
     job.frame_bytes = ceil_div(job.planes * job.plane * size + 2 * SPARE, 64) * 64
-    job.scratch_bytes = job.frame_bytes + ceil_div(
+    job.parts_bytes = ceil_div(
         job.strip * min(columns.step, columns.target) * job.pitch * size + SPARE, 64) * 64
     job.strip *= rows.step
+    job.past = (past_caches(job.target.size * size)
+                and job.target.strides[H] == job.target.shape[W])
+    job.scratch_bytes = job.frame_bytes + job.parts_bytes
+    if job.past:
+        job.scratch_bytes += ceil_div(job.strip * columns.target * size, 64) * 64
     job.strips = ceil_div(rows.target, job.strip)
     job.far = (job.source.size + job.target.size) * size > FAR
     list_taps(job)

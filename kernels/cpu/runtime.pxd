@@ -70,6 +70,9 @@ cdef extern from "dispatch.h" nogil:
         const void *bias
         void *y
         int64_t y_step, y_row
+        const void *ahead
+        const void *y_ahead
+        int64_t ahead_row, y_ahead_row
     ctypedef void (*hw_pixels_tile)(const hw_pixels *job) noexcept nogil
     ctypedef struct hw_pixel_sums:
         int64_t first, channels, second
@@ -105,6 +108,7 @@ cdef extern from "dispatch.h" nogil:
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
         void (*fill_rows[2])(const hw_row_frame *part) noexcept nogil
+        void (*stream[2])(int64_t n, const void *source, void *to) noexcept nogil
         void (*weave[2])(int64_t step, int64_t n, const void *source, int64_t pitch,
                          void *to) noexcept nogil
         hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step) noexcept nogil

@@ -236,6 +236,14 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
+# In the order in which they are asked: which of them serves is a matter of memory layout.
+_DEPTHWISE = {
+    "forward": (_depthwise_last, _depthwise_first, _depthwise),
+    "backward_input": (_depthwise_last, _depthwise_first, _depthwise),
+    "backward_weight": (_depthwise_weight,),
+}
+
+
 def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
@@ -244,7 +252,7 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
     if 1 < g.groups == g.channels:
-        for own in (_depthwise_last, _depthwise_first, _depthwise, _depthwise_weight):
-            if hasattr(own, name) and getattr(own, name)(*arrays, *numbers):
+        for own in _DEPTHWISE[name]:
+            if getattr(own, name)(*arrays, *numbers):
                 return
     getattr(_cpu, name)(*arrays, *numbers)

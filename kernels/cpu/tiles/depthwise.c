@@ -3,6 +3,7 @@
 
 #include "depthwise.h"
 #include "shuffles.h"
+#include "stream.h"
 #include "transpose.h"
 #include "vector.h"
 
@@ -81,6 +82,7 @@ const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .choose_pixels = {choose_pixels_f32, choose_pixels_f64},
     .choose_square = {choose_square_f32, choose_square_f64},
     .fill_rows = {fill_rows_f32, fill_rows_f64},
+    .stream = {stream_f32, stream_f64},
     .weave = {weave_f32, weave_f64},
     .choose_rows = {choose_rows_f32, choose_rows_f64},
     .add_pixels = {add_pixels_f32, add_pixels_f64},

@@ -50,6 +50,10 @@ typedef struct {
     const void *bias; /* or NULL */
     void *y;          /* any alignment */
     int64_t y_step, y_row;
+    /* What the tile of the next rows will read and write, if it is worth asking for, else NULL: in
+     * each row, bytes apart, as many adjacent pixels as this tile's. */
+    const void *ahead, *y_ahead;
+    int64_t ahead_row, y_ahead_row;
 } hw_pixels;
 typedef void (*hw_pixels_tile)(const hw_pixels *job);
 
@@ -103,6 +107,7 @@ typedef struct { /* [0] is float32, [1] float64 */
     /* For 2 or 3 rows of 7 outputs; NULL where there is none for the side. */
     hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side);
     void (*fill_rows[2])(const hw_row_frame *part);
+    void (*stream[2])(int64_t n, const void *from, void *to); /* a copy, past the caches */
     void (*weave[2])(int64_t step, int64_t n, const void *from, int64_t pitch, void *to);
     hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step); /* a square of taps, or side 0 */
     void (*add_pixels[2])(const hw_pixel_sums *job);

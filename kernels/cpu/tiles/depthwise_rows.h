@@ -95,6 +95,12 @@ static void TYPED(weave)(int64_t step, int64_t n, const void *from, int64_t pitc
     }
 }
 
+static void TYPED(stream)(int64_t n, const void *from, void *to) {
+    const REAL *x = from;
+    REAL *y = to;
+    HW_MAP(REAL, n, x, y, 1, x[i]);
+}
+
 /* ---- correlation ----------------------------------------------------------------------------- */
 
 /* n columns of `rows` rows; side × side taps, row r of taps meets source row i * step + r, or side
