@@ -65,7 +65,7 @@ cdef inline void copy_tap(const Plan *plan, bint transposed, const float *plane,
     """A tap of one channel: the panel's outputs, from the transposed plane or from w."""
     cdef const int64_t *strides = &plan.of.w_strides[0]
     if transposed:
-        plan.tiles.move(1, count, plane + (r * plan.of.w_taps[1] + s) * plan.width, 0, 1, to, 0, 1)
+        memcpy(to, plane + (r * plan.of.w_taps[1] + s) * plan.width, count * sizeof(float))
     else:
         plan.tiles.move(1, count, w + r * strides[2] + s * strides[3], 0, strides[0], to, 0, 1)
 
