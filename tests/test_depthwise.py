@@ -6,7 +6,7 @@ import reference
 from cases import DTYPES, layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import Guards
-from halfwave._cpu import depthwise, depthwise_last, depthwise_weight
+from halfwave._cpu import depthwise, depthwise_first, depthwise_last, depthwise_weight
 from test_conv import from_layout, in_layout, options_of, passes
 
 import halfwave as hw
@@ -49,6 +49,9 @@ BORDERS = [
     case_of((1, 17, 4, 29), (3, 3), stride=(1, 2), pads=(2, 0, 0, 1)),
     case_of((1, 16, 9, 11), (3, 3), stride=(3, 4), pads=(2, 0, 0, 1), dilation=(2, 2)),
     case_of((1, 16, 4, 13), (1, 3), stride=(2, 2), pads=(0, 0, 1, 1)),
+    # Strips that lie in the padding as a whole, and others after them.
+    case_of((2, 2, 4, 30), (1, 1), 2, pads=(20, 20, 2, 1)),
+    case_of((3, 17, 18, 21), (1, 3), 2, pads=(1, 2, 0, 1), dilation=(1, 2)),
 ]
 
 
@@ -166,7 +169,7 @@ def test_the_general_path_gives_the_same_bits(case, layout, monkeypatch, rng):
     x, w = (rng.standard_normal(case[k]).astype(np.float32) for k in ("x", "w"))
     ours = passes(x, w, None, 1, case, layout)
     for name in ("forward", "backward_input", "backward_weight"):
-        for own in (depthwise, depthwise_last, depthwise_weight):
+        for own in (depthwise, depthwise_first, depthwise_last, depthwise_weight):
             monkeypatch.setattr(own, name, lambda *arguments: False, raising=False)
     for one, other in zip(ours, passes(x, w, None, 1, case, layout), strict=True):
         same_bits(one, other)

@@ -31,6 +31,8 @@ from halfwave._cpu.depthwise cimport (
     ceil_div,
     clamp,
     describe_frame,
+    measure,
+    rows_read,
     set_axes,
     shift_of,
 )
@@ -55,23 +57,6 @@ cdef enum:
     VECTORS = 4             # of channels side by side in a frame, where they are so in the array
     STRIP_BYTES = 192 << 10     # a strip's frames: a share of the L2 cache
     LARGEST = 1 << 20       # of a strip of the least rows; beyond it the general path serves
-
-cdef void measure(Axis *axis) noexcept nogil:
-    cdef int64_t first, tap, shift
-    cdef bint found = False
-    axis.low = axis.high = 0
-    for first in range(min(axis.step, axis.target)):
-        for tap in range(axis.kernel):
-            if shift_of(axis, first, tap, &shift):
-                axis.low = min(shift, axis.low) if found else shift
-                axis.high = max(shift, axis.high) if found else shift
-                found = True
-
-
-cdef int64_t rows_read(const Axis *axis, int64_t positions) noexcept nogil:
-    """How many source positions so many q read."""
-    return (positions - 1) * axis.source_step + axis.high - axis.low + 1
-
 
 cdef struct Part:
     int64_t row, column     # the residues

@@ -9,6 +9,7 @@ import numpy as np
 from . import _arrays, _plan
 from ._cpu import conv as _cpu
 from ._cpu import depthwise as _depthwise
+from ._cpu import depthwise_first as _depthwise_first
 from ._cpu import depthwise_last as _depthwise_last
 from ._cpu import depthwise_weight as _depthwise_weight
 from ._cpu import reduction as _reduction
@@ -243,7 +244,7 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
     if 1 < g.groups == g.channels:
-        for own in (_depthwise_last, _depthwise, _depthwise_weight):
+        for own in (_depthwise_last, _depthwise_first, _depthwise, _depthwise_weight):
             if hasattr(own, name) and getattr(own, name)(*arrays, *numbers):
                 return
     getattr(_cpu, name)(*arrays, *numbers)

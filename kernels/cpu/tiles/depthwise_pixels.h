@@ -227,7 +227,7 @@ static void TYPED(add_pixels)(const hw_pixel_sums *job) {
         if (near && job->across == 3 && left >= 3) {
             (step == 1 ? TYPED(tile_sums_3_3_1) : TYPED(tile_sums_3_3_2))(job, row, 0);
             row += 3;
-        } else if (near && job->across == 5 && left >= 2) {
+        } else if (near && job->across == 5 && left >= 2 && HW_BYTES == 64) {
             (step == 1 ? TYPED(tile_sums_2_5_1) : TYPED(tile_sums_2_5_2))(job, row, 0);
             row += 2;
         } else if (near && job->across == 5) {
