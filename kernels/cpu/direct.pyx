@@ -209,8 +209,8 @@ cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output
     if rows * columns == 0:
         return
     while q < end:
-        chain(plan, part.k, 0, part.k, plan.vectors, count, part.weights + panel * part.k * plan.width, 1,
-              plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
+        chain(plan, part.k, 0, part.k, plan.vectors, count,
+              part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
               plan.biases + panel * plan.width)
         q += lanes
     for n in range(strip.images):
@@ -243,7 +243,8 @@ cdef void straight_pixels(const Plan *plan, const Strip *strip, int64_t output, 
                     vectors -= 1
                 j = min(j, columns - (lanes << vectors))
                 chain(plan, part.k, 0, part.k, vectors, count,
-                      part.weights + panel * part.k * plan.width, 1, plan.w_k, x + j, part.x_k, y + j, of.y.strides[C], flag,
+                      part.weights + panel * part.k * plan.width, 1, plan.w_k, x + j,
+                      part.x_k, y + j, of.y.strides[C], flag,
                       plan.biases + panel * plan.width)
                 j += lanes << vectors
 

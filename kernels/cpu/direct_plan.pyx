@@ -21,7 +21,7 @@ cdef enum:
     N, C, H, W
     STRIP = 96 * 1024       # floats of x that a strip reads, at most where it can be helped
     LARGE_STRIP = 512 * 1024        # where the weights are many
-    LARGE_PANEL = 64 * 1024 # floats of a panel's weights that are not to be read for every tile
+    LARGE_PANEL = 64 * 1024     # floats of weights, too many to read for every tile
     SLACK = 128             # floats after a strip that its last vectors may read
 
 
