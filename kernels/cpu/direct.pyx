@@ -11,7 +11,8 @@ Loops, outermost first (direct_plan.pyx says how they are cut):
     panels      of outputs, as many as a tile has; their weights are packed once, for all strips
     residues    of rows and columns, where y has a spread
     tiles       blocks of the strip's pixels
-    segments    512 terms: a chain of fused multiply-adds
+    segments    512 terms: a chain of fused multiply-adds (outside the loop over tiles where a panel's
+                weights are too many for the L2)
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -65,7 +66,7 @@ cdef inline void copy_tap(const Plan *plan, bint transposed, const float *plane,
     """A tap of one channel: the panel's outputs, from the transposed plane or from w."""
     cdef const int64_t *strides = &plan.of.w_strides[0]
     if transposed:
-        plan.tiles.move(1, count, plane + (r * plan.of.w_taps[1] + s) * plan.width, 0, 1, to, 0, 1)
+        memcpy(to, plane + (r * plan.of.w_taps[1] + s) * plan.width, count * sizeof(float))
     else:
         plan.tiles.move(1, count, w + r * strides[2] + s * strides[3], 0, strides[0], to, 0, 1)
 
@@ -158,20 +159,22 @@ cdef inline Span phase_of(Span span, int64_t stride, int64_t phase) noexcept nog
 # ---- tiles ----------------------------------------------------------------------------------------
 
 
-cdef inline void chain(const Plan *plan, int64_t k, int vectors, int64_t rows, const float *a,
-                       int64_t a_row, const int64_t *a_k, const float *b, const int64_t *b_k,
-                       float *c, int64_t c_row, int bias_flag, const float *bias) noexcept nogil:
-    """One tile over all segments; of no terms, zeros."""
-    cdef int64_t p = 0, n
-    cdef int flags = 0
+cdef inline void chain(const Plan *plan, int64_t k, int64_t begin, int64_t end, int vectors,
+                       int64_t rows, const float *a, int64_t a_row, const int64_t *a_k,
+                       const float *b, const int64_t *b_k, float *c, int64_t c_row, int bias_flag,
+                       const float *bias) noexcept nogil:
+    """One tile over the segments from begin to end of k terms; of no terms, zeros."""
+    cdef int64_t n
+    cdef int flags
     while True:
-        n = min(HW_SEGMENT, k - p)
-        if p + n == k:
+        n = min(HW_SEGMENT, end - begin)
+        flags = HW_ACCUMULATE if begin else 0
+        if begin + n == k:
             flags |= bias_flag
-        plan.tiles.tile[vectors][rows](n, a, a_row, a_k + p, b, b_k + p, c, c_row, flags, bias)
-        flags = HW_ACCUMULATE
-        p += n
-        if p == k:
+        plan.tiles.tile[vectors][rows](n, a, a_row, a_k + begin, b, b_k + begin, c, c_row, flags,
+                                       bias)
+        begin += n
+        if begin == end:
             return
 
 
@@ -206,8 +209,8 @@ cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output
     if rows * columns == 0:
         return
     while q < end:
-        chain(plan, part.k, plan.vectors, count, part.weights + panel * part.k * plan.width, 1,
-              plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
+        chain(plan, part.k, 0, part.k, plan.vectors, count,
+              part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
               plan.biases + panel * plan.width)
         q += lanes
     for n in range(strip.images):
@@ -239,8 +242,9 @@ cdef void straight_pixels(const Plan *plan, const Strip *strip, int64_t output, 
                                    or columns < lanes << vectors):
                     vectors -= 1
                 j = min(j, columns - (lanes << vectors))
-                chain(plan, part.k, vectors, count, part.weights + panel * part.k * plan.width, 1,
-                      plan.w_k, x + j, part.x_k, y + j, of.y.strides[C], flag,
+                chain(plan, part.k, 0, part.k, vectors, count,
+                      part.weights + panel * part.k * plan.width, 1, plan.w_k, x + j,
+                      part.x_k, y + j, of.y.strides[C], flag,
                       plan.biases + panel * plan.width)
                 j += lanes << vectors
 
@@ -255,37 +259,42 @@ cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output,
     cdef const Part *part
     cdef int vectors = 1 if count > plan.tiles.lanes else 0
     cdef int64_t lanes = plan.tiles.lanes << vectors, n, i, j, rows, column, columns, width
-    cdef int64_t most, spread = of.spread[1], c_row
+    cdef int64_t most, spread = of.spread[1], c_row, p = 0
+    cdef int64_t step = HW_SEGMENT if plan.segmented else max(plan.most_k, 1)
     cdef int flag = HW_COLUMN_BIAS if of.bias != NULL else 0
     cdef bint straight = of.y.strides[C] == 1 and count == lanes
     cdef const float *x
     cdef float *c
     width = min(strip.columns * spread, of.y.shape[W] - strip.column * spread)
-    for n in range(strip.images):
-        for i in range(first, min(end, extent(plan, 0, strip.row, strip.rows, row))):
-            x = strip.x + n * plan.image + i * of.stride[0] * plan.row
-            c = strip.scratch
-            c_row = lanes
-            if straight:
-                c = target(plan, strip, output, n, i * of.spread[0] + row, 0)
-                c_row = of.y.strides[W]
-            for column in range(spread):
-                part = &plan.parts[row][column]
-                columns = extent(plan, 1, strip.column, strip.columns, column)
-                most = share(columns, plan.tiles.rows[vectors]) if columns else 1
-                j = 0
-                while j < columns:
-                    rows = min(most, columns - j)
-                    chain(plan, part.k, vectors, rows, x + j * of.stride[1] * plan.column,
-                          of.stride[1] * plan.column, part.x_k,
-                          part.weights + panel * part.k * plan.width, plan.w_k,
-                          c + (j * spread + column) * c_row, spread * c_row, flag,
-                          plan.biases + panel * plan.width)
-                    j += rows
-            if not straight:
-                plan.tiles.move(width, count, c, c_row, 1,
-                                target(plan, strip, output, n, i * of.spread[0] + row, 0),
-                                of.y.strides[W], of.y.strides[C])
+    while p == 0 or p < plan.most_k:
+        for n in range(strip.images):
+            for i in range(first, min(end, extent(plan, 0, strip.row, strip.rows, row))):
+                x = strip.x + n * plan.image + i * of.stride[0] * plan.row
+                c = strip.scratch
+                c_row = lanes
+                if straight:
+                    c = target(plan, strip, output, n, i * of.spread[0] + row, 0)
+                    c_row = of.y.strides[W]
+                elif plan.segmented:
+                    c += (n * plan.rows + i) * plan.columns * spread * lanes
+                for column in range(spread):
+                    part = &plan.parts[row][column]
+                    columns = extent(plan, 1, strip.column, strip.columns, column)
+                    most = share(columns, plan.tiles.rows[vectors]) if columns else 1
+                    j = columns if 0 < p >= part.k else 0
+                    while j < columns:
+                        rows = min(most, columns - j)
+                        chain(plan, part.k, p, min(p + step, part.k), vectors, rows,
+                              x + j * of.stride[1] * plan.column, of.stride[1] * plan.column,
+                              part.x_k, part.weights + panel * part.k * plan.width, plan.w_k,
+                              c + (j * spread + column) * c_row, spread * c_row, flag,
+                              plan.biases + panel * plan.width)
+                        j += rows
+                if not straight and p + step >= plan.most_k:
+                    plan.tiles.move(width, count, c, c_row, 1,
+                                    target(plan, strip, output, n, i * of.spread[0] + row, 0),
+                                    of.y.strides[W], of.y.strides[C])
+        p += step
 
 
 cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:

@@ -21,6 +21,7 @@ cdef enum:
     N, C, H, W
     STRIP = 96 * 1024       # floats of x that a strip reads, at most where it can be helped
     LARGE_STRIP = 512 * 1024        # where the weights are many
+    LARGE_PANEL = 64 * 1024     # floats of weights, too many to read for every tile
     SLACK = 128             # floats after a strip that its last vectors may read
 
 
@@ -224,6 +225,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
         plan.row, plan.column = of.x.strides[H], of.x.strides[W]
         plan.strip_rows, plan.strip_columns = plan.rows, plan.columns
         plan.phases[0] = plan.phases[1] = 1
+    plan.segmented = not plan.lanes_are_pixels and plan.most_k * plan.width > LARGE_PANEL
     plan.pitch = table.lanes << plan.vectors
     if plan.lanes_are_pixels:
         plan.pitch *= ceil_div(plan.images * plan.strip_rows * plan.strip_columns, plan.pitch)
@@ -232,6 +234,8 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
         plan.scratch_floats = plan.width * plan.pitch
     else:
         plan.scratch_floats = plan.columns * of.spread[1] * plan.pitch
+        if plan.segmented:
+            plan.scratch_floats *= plan.rows * plan.images
     plan.scratch_floats = ceil_div(plan.scratch_floats, 16) * 16
 
 
