@@ -6,7 +6,7 @@ import reference
 from cases import DTYPES, layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import Guards
-from halfwave._cpu import depthwise, depthwise_last, depthwise_weight
+from halfwave._cpu import depthwise, depthwise_first, depthwise_last, depthwise_weight, runtime
 from test_conv import from_layout, in_layout, options_of, passes
 
 import halfwave as hw
@@ -49,6 +49,9 @@ BORDERS = [
     case_of((1, 17, 4, 29), (3, 3), stride=(1, 2), pads=(2, 0, 0, 1)),
     case_of((1, 16, 9, 11), (3, 3), stride=(3, 4), pads=(2, 0, 0, 1), dilation=(2, 2)),
     case_of((1, 16, 4, 13), (1, 3), stride=(2, 2), pads=(0, 0, 1, 1)),
+    # Strips that lie in the padding as a whole, and others after them.
+    case_of((2, 2, 4, 30), (1, 1), 2, pads=(20, 20, 2, 1)),
+    case_of((3, 17, 18, 21), (1, 3), 2, pads=(1, 2, 0, 1), dilation=(1, 2)),
 ]
 
 
@@ -166,7 +169,7 @@ def test_the_general_path_gives_the_same_bits(case, layout, monkeypatch, rng):
     x, w = (rng.standard_normal(case[k]).astype(np.float32) for k in ("x", "w"))
     ours = passes(x, w, None, 1, case, layout)
     for name in ("forward", "backward_input", "backward_weight"):
-        for own in (depthwise, depthwise_last, depthwise_weight):
+        for own in (depthwise, depthwise_first, depthwise_last, depthwise_weight):
             monkeypatch.setattr(own, name, lambda *arguments: False, raising=False)
     for one, other in zip(ours, passes(x, w, None, 1, case, layout), strict=True):
         same_bits(one, other)
@@ -179,6 +182,12 @@ def test_it_serves():
     assert depthwise.forward(x, w, None, y, 1, 1, 1, 1, 1, 1, 2)
     assert depthwise.backward_input(y, w, x, 1, 1, 1, 1, 1, 1, 2)
     assert depthwise_weight.backward_weight(y, x, w, 1, 1, 1, 1, 1, 1, 2)
+    assert depthwise_first.forward(x, w, None, y, 1, 1, 1, 1, 1, 1, 2)
+    assert depthwise_first.backward_input(y, w, x, 2, 2, 1, 1, 1, 1, 2)
+    many = np.ones((1, 4, 4, 32), np.float32).transpose(0, 3, 1, 2)
+    filters = np.ones((32, 1, 3, 3), np.float32)
+    assert depthwise_last.forward(many, filters, None, many.copy("K"), 1, 1, 1, 1, 1, 1, 32)
+    assert depthwise_last.backward_input(many, filters, many.copy("K"), 1, 1, 1, 1, 1, 1, 32)
     large = np.ones((2, 1, 23, 23), np.float32)
     assert not depthwise.forward(x, large, None, y, 1, 1, 11, 11, 1, 1, 2)
     far = 1 << 20
@@ -226,3 +235,24 @@ def test_guard_bytes_stay(isa):
             hw.conv2d_backward_input(y, w, x.shape, out=dx, **options)
             hw.conv2d_backward_weight(y, x, w.shape, out=dw, **options)
         assert guards.intact(), case
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_large_arrays_are_asked_for_ahead_and_written_past_the_caches(layout, kernel, stride, rng):
+    """… with the bits of their images, which are not."""
+    x = in_layout(rng.standard_normal((3, 64, 113, 112)).astype(np.float32), layout)
+    w = rng.standard_normal((64, 1, kernel, kernel)).astype(np.float32)
+    options = {"padding": kernel // 2, "stride": stride, "groups": 64, "layout": layout}
+    y = np.concatenate([hw.conv2d(x[i : i + 1], w, **options) for i in range(3)])
+    dx = np.concatenate(
+        [hw.conv2d_backward_input(y[i : i + 1], w, x[:1].shape, **options) for i in range(3)]
+    )
+    before = runtime.write_past_caches_from(0)
+    try:
+        for _ in range(2):
+            same_bits(hw.conv2d(x, w, **options), y)
+            same_bits(hw.conv2d_backward_input(y, w, x.shape, **options), dx)
+            runtime.write_past_caches_from(before)
+    finally:
+        runtime.write_past_caches_from(before)

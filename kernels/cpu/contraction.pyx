@@ -9,7 +9,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport Product, ceil_div, multiply, survey
+from halfwave._cpu.blocked cimport multiply, survey
+from halfwave._cpu.packing cimport Product, ceil_div, real
 from halfwave._cpu.runtime cimport (
     parallel_for, tiles, workspace_give, workspace_take, worthwhile_threads,
 )
@@ -17,14 +18,14 @@ from halfwave._cpu.runtime cimport (
 cdef extern from "common/contraction.h" nogil:
     int64_t HW_SUPER_SEGMENT
 
-ctypedef fused real:
-    float
-    double
+cdef enum:
+    LONG = 4 * 512      # a contracted axis: worth a copy of c
 
 cdef struct Work:
     Product product                 # what all products share
     int64_t supers
-    char *partials                  # [slice][super][row][column], where there is more than one super
+    bint apart                      # sums go to partials first: of several supers, or if c is scattered
+    char *partials                  # [slice][super][row][column]
     const int64_t *dense_row
     const int64_t *dense_column
 
@@ -38,7 +39,7 @@ cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super
     product.b = <const char *>problem.b + problem.b_slice[slice] * size
     product.k_begin = super * HW_SUPER_SEGMENT
     product.k_end = min(product.k_begin + HW_SUPER_SEGMENT, problem.k)
-    if work.supers > 1:
+    if work.apart:
         product.c = partial
         product.c_row = work.dense_row
         product.c_column = work.dense_column
@@ -121,7 +122,11 @@ cdef void empty_sum(const Contraction *problem, int64_t slice, real typed) noexc
 
 
 cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
-    """The same problem, transposed if lanes fit the rows better: where c is contiguous, else longer."""
+    """The same problem, transposed if lanes fit the rows better: where c is contiguous, else longer.
+
+    A long axis along which both operands are contiguous across: then the longer side becomes the rows,
+    since that operand is read in place, in order.
+    """
     cdef Contraction problem = given[0]
     cdef bint rows_adjacent = given.rows > 1 and given.c_row[1] - given.c_row[0] == 1
     cdef bint columns_adjacent = given.columns > 1 and given.c_column[1] - given.c_column[0] == 1
@@ -130,6 +135,9 @@ cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
         transpose = True
     elif given.rows < 8 and given.columns > given.rows:
         transpose = False
+    elif (given.k >= LONG and given.columns >= 2 * given.rows and columns_adjacent
+            and given.a_row[1] - given.a_row[0] == 1 and given.b_column[1] - given.b_column[0] == 1):
+        transpose = True
     if transpose:
         problem.rows, problem.columns = given.columns, given.rows
         problem.a, problem.b = given.b, given.a
@@ -158,23 +166,25 @@ cdef int contract(const Contraction *given) except -1 nogil:
     memset(&work, 0, sizeof(Work))
     survey(&work.product, &problem, tiles().contraction)
     work.supers = ceil_div(problem.k, HW_SUPER_SEGMENT)
+    work.apart = work.supers > 1 or (problem.k >= LONG and problem.columns > 1
+                                     and problem.c_column[1] - problem.c_column[0] != 1)
     products = problem.slices * work.supers
     threads = worthwhile_threads(
         <double>problem.slices * problem.rows * problem.columns * problem.k / 32)
     partial_bytes = problem.rows * problem.columns * problem.itemsize
     # Whole products as tasks: if they suffice for all threads and their partial sums are small.
     whole_products = products >= 2 * threads and (
-        work.supers == 1 or <double>products * partial_bytes < 2**25)
+        not work.apart or <double>products * partial_bytes < 2**25)
     if whole_products and threads > products:
         threads = <int>products
     memory = work.product.packing_bytes * threads
-    if work.supers > 1:
+    if work.apart:
         memory += ceil_div((products if whole_products else 1) * partial_bytes, 64) * 64
         memory += 8 * (problem.rows + problem.columns)
     workspace = <char *>workspace_take(memory)
     try:
         work.product.packing = workspace
-        if work.supers > 1:
+        if work.apart:
             work.partials = workspace + work.product.packing_bytes * threads
             dense = <int64_t *>(work.partials + ceil_div(
                 (products if whole_products else 1) * partial_bytes, 64) * 64)
@@ -187,7 +197,7 @@ cdef int contract(const Contraction *given) except -1 nogil:
         fold.problem = &problem
         if whole_products:
             parallel_for(product_task, &work, products, threads)
-            if work.supers > 1:
+            if work.apart:
                 fold.first = 0
                 fold.supers = work.supers
                 for slice in range(problem.slices):
@@ -199,7 +209,7 @@ cdef int contract(const Contraction *given) except -1 nogil:
             for super in range(work.supers):
                 set_product(&work, &product, slice, super, work.partials)
                 multiply(&product, threads)
-                if work.supers > 1:
+                if work.apart:
                     fold.slice = slice
                     fold.first = super
                     fold.supers = 1

@@ -198,7 +198,7 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     direct.stride[0], direct.stride[1] = stride_h, stride_w
     direct.taps[0][0] = Taps(vw.shape[R], -top, dilation_h, 0, 1)
     direct.taps[1][0] = Taps(vw.shape[S], -left, dilation_w, 0, 1)
-    if correlates(&direct):
+    if vw.shape[R] * vw.shape[S] > 1 and correlates(&direct):
         with nogil:
             correlate(&direct)
         return
@@ -247,7 +247,7 @@ def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, 
     direct.stride[0], direct.stride[1] = stride_h, stride_w
     direct.taps[0][0] = Taps(vdw.shape[R], -top, dilation_h, 0, 1)
     direct.taps[1][0] = Taps(vdw.shape[S], -left, dilation_w, 0, 1)
-    if vdy.size > 0 and correlates(&direct):
+    if vdw.shape[R] * vdw.shape[S] > 1 and vdy.size > 0 and correlates(&direct):
         with nogil:
             correlate_weight(&direct)
         return
@@ -317,7 +317,8 @@ def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, i
     hold.view(dy, &vdy, False)
     hold.view(w, &vw, False)
     hold.view(dx, &vdx, True)
-    if direct_input(&vdy, &vw, &vdx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups):
+    if vw.shape[R] * vw.shape[S] * stride_h * stride_w > 1 and direct_input(
+            &vdy, &vw, &vdx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups):
         return
     # The outputs that the inputs meet begin `above` and `before` dy and may end beyond it.
     above = max(-floor_div(top - (vw.shape[R] - 1) * dilation_h, stride_h), 0)

@@ -51,6 +51,24 @@ cdef inline void set_axes(Axis *rows, Axis *columns, bint backward, int64_t stri
     set_apart(columns)
 
 
+# Sets the extreme shifts.
+cdef inline void measure(Axis *axis) noexcept nogil:
+    cdef int64_t first, tap, shift
+    cdef bint found = False
+    axis.low = axis.high = 0
+    for first in range(min(axis.step, axis.target)):
+        for tap in range(axis.kernel):
+            if shift_of(axis, first, tap, &shift):
+                axis.low = min(shift, axis.low) if found else shift
+                axis.high = max(shift, axis.high) if found else shift
+                found = True
+
+
+# How many source positions so many q read.
+cdef inline int64_t rows_read(const Axis *axis, int64_t positions) noexcept nogil:
+    return (positions - 1) * axis.source_step + axis.high - axis.low + 1
+
+
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
     return (a + b - 1) // b
 

@@ -1,17 +1,17 @@
-"""Depthwise convolution, its three passes: each group has one input channel and m outputs.
+"""Depthwise convolution, forward and backward input, of arrays of any layout in memory.
 
-With o = c·m + k an output of channel c, taps (r, s), and (i, j) an output position:
+Each group has one input channel and m outputs. With o = c·m + k an output of channel c, taps (r, s),
+and (i, j) an output position:
 
     forward          y[n,o,i,j]   = Σ over (r,s)    w[o,r,s] · x[n,c, i·stride + r·dilation - top, …]
     backward input   dx[n,c,h,w]  = Σ over (k,r,s)  w[o,r,s] · dy[n,o, (h + top - r·dilation) / stride, …]
-    backward weight  dw[o,r,s]    = Σ over (n,i,j)  dy[n,o,i,j] · x[n,c, i·stride + r·dilation - top, …]
 
-There is nothing to share between channels, so lanes are channels in either layout: a strip of rows of
-some channels is brought into a frame in the cache, [row][column][channel], with the zeros of the
-padding around it; the tiles run over the frame; what they wrote is taken to the array. With NCHW the
-way in and out is a transpose, with NHWC a copy in and nothing on the way out.
+depthwise_last serves where channels are adjacent (NHWC) and m = 1, depthwise_first where columns are
+(NCHW); this one the rest. Lanes are channels: a strip of rows of some channels is brought into a frame
+in the cache, [row][column][channel], with the zeros of the padding around it; the tiles run over the
+frame; what they wrote is taken to the array.
 
-The first two passes are one correlation: target position first + step·q takes, for each tap, source
+The two passes are one correlation: target position first + step·q takes, for each tap, source
 position q·source_step + shift. Forward: step 1, source_step = stride. Backward input: one such part
 for each residue of (h, w) modulo step = stride, source_step 1, the taps that meet it.
 """
@@ -31,6 +31,8 @@ from halfwave._cpu.depthwise cimport (
     ceil_div,
     clamp,
     describe_frame,
+    measure,
+    rows_read,
     set_axes,
     shift_of,
 )
@@ -55,23 +57,6 @@ cdef enum:
     VECTORS = 4             # of channels side by side in a frame, where they are so in the array
     STRIP_BYTES = 192 << 10     # a strip's frames: a share of the L2 cache
     LARGEST = 1 << 20       # of a strip of the least rows; beyond it the general path serves
-
-cdef void measure(Axis *axis) noexcept nogil:
-    cdef int64_t first, tap, shift
-    cdef bint found = False
-    axis.low = axis.high = 0
-    for first in range(min(axis.step, axis.target)):
-        for tap in range(axis.kernel):
-            if shift_of(axis, first, tap, &shift):
-                axis.low = min(shift, axis.low) if found else shift
-                axis.high = max(shift, axis.high) if found else shift
-                found = True
-
-
-cdef int64_t rows_read(const Axis *axis, int64_t positions) noexcept nogil:
-    """How many source positions so many q read."""
-    return (positions - 1) * axis.source_step + axis.high - axis.low + 1
-
 
 cdef struct Part:
     int64_t row, column     # the residues

@@ -11,7 +11,8 @@ Loops, outermost first (direct_plan.pyx says how they are cut):
     panels      of outputs, as many as a tile has; their weights are packed once, for all strips
     residues    of rows and columns, where y has a spread
     tiles       blocks of the strip's pixels
-    segments    512 terms: a chain of fused multiply-adds
+    segments    512 terms: a chain of fused multiply-adds (outside the loop over tiles where a panel's
+                weights are too many for the L2)
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -31,6 +32,7 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     N, C, H, W
+    FEW_WEIGHTS = 16 * 1024     # floats that a core's caches hold besides a strip
     PLANE = 2048        # floats of weights that are transposed at a time, at most
 
 
@@ -64,7 +66,7 @@ cdef inline void copy_tap(const Plan *plan, bint transposed, const float *plane,
     """A tap of one channel: the panel's outputs, from the transposed plane or from w."""
     cdef const int64_t *strides = &plan.of.w_strides[0]
     if transposed:
-        plan.tiles.move(1, count, plane + (r * plan.of.w_taps[1] + s) * plan.width, 0, 1, to, 0, 1)
+        memcpy(to, plane + (r * plan.of.w_taps[1] + s) * plan.width, count * sizeof(float))
     else:
         plan.tiles.move(1, count, w + r * strides[2] + s * strides[3], 0, strides[0], to, 0, 1)
 
@@ -157,20 +159,22 @@ cdef inline Span phase_of(Span span, int64_t stride, int64_t phase) noexcept nog
 # ---- tiles ----------------------------------------------------------------------------------------
 
 
-cdef inline void chain(const Plan *plan, int64_t k, int vectors, int64_t rows, const float *a,
-                       int64_t a_row, const int64_t *a_k, const float *b, const int64_t *b_k,
-                       float *c, int64_t c_row, int bias_flag, const float *bias) noexcept nogil:
-    """One tile over all segments; of no terms, zeros."""
-    cdef int64_t p = 0, n
-    cdef int flags = 0
+cdef inline void chain(const Plan *plan, int64_t k, int64_t begin, int64_t end, int vectors,
+                       int64_t rows, const float *a, int64_t a_row, const int64_t *a_k,
+                       const float *b, const int64_t *b_k, float *c, int64_t c_row, int bias_flag,
+                       const float *bias) noexcept nogil:
+    """One tile over the segments from begin to end of k terms; of no terms, zeros."""
+    cdef int64_t n
+    cdef int flags
     while True:
-        n = min(HW_SEGMENT, k - p)
-        if p + n == k:
+        n = min(HW_SEGMENT, end - begin)
+        flags = HW_ACCUMULATE if begin else 0
+        if begin + n == k:
             flags |= bias_flag
-        plan.tiles.tile[vectors][rows](n, a, a_row, a_k + p, b, b_k + p, c, c_row, flags, bias)
-        flags = HW_ACCUMULATE
-        p += n
-        if p == k:
+        plan.tiles.tile[vectors][rows](n, a, a_row, a_k + begin, b, b_k + begin, c, c_row, flags,
+                                       bias)
+        begin += n
+        if begin == end:
             return
 
 
@@ -193,88 +197,114 @@ cdef inline int64_t extent(const Plan *plan, int axis, int64_t begin, int64_t co
 
 cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
                             int64_t panel, int64_t row, int64_t column) noexcept nogil:
-    """Lanes are pixels: they run on across rows and images of the strip, `lanes` at a time."""
+    """Lanes are pixels: they run on across rows and images of the strip, into the scratch."""
     cdef const Correlation *of = &plan.of
     cdef const Part *part = &plan.parts[row][column]
-    cdef const float *weights = part.weights + panel * part.k * plan.width
     cdef int64_t lanes = plan.tiles.lanes << plan.vectors, q = 0, n, i
     cdef int64_t rows = extent(plan, 0, strip.row, strip.rows, row)
     cdef int64_t columns = extent(plan, 1, strip.column, strip.columns, column)
     cdef int64_t image = plan.strip_rows * plan.strip_columns
     cdef int64_t end = (strip.images - 1) * image + (rows - 1) * plan.strip_columns + columns
     cdef int flag = HW_ROW_BIAS if of.bias != NULL else 0
-    cdef float *c = strip.scratch
-    cdef int64_t c_row = plan.pitch
-    # One row of y takes vectors as they are; its last one begins earlier, to end where the row does.
-    cdef bint straight = (rows == 1 and strip.images == 1 and of.y.strides[W] == 1
-                          and of.spread[1] == 1 and end >= lanes)
     if rows * columns == 0:
         return
-    if straight:
-        c = target(plan, strip, output, 0, row, 0)
-        c_row = of.y.strides[C]
     while q < end:
-        if straight and q + lanes > end:
-            q = end - lanes
-        chain(plan, part.k, plan.vectors, count, weights, 1, plan.w_k, strip.x + q, part.x_k, c + q,
-              c_row, flag, plan.biases + panel * plan.width)
+        chain(plan, part.k, 0, part.k, plan.vectors, count,
+              part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
+              plan.biases + panel * plan.width)
         q += lanes
-    if straight:
-        return
     for n in range(strip.images):
         for i in range(rows):
-            plan.tiles.move(count, columns, c + n * image + i * plan.strip_columns, c_row, 1,
+            plan.tiles.move(count, columns,
+                            strip.scratch + n * image + i * plan.strip_columns, plan.pitch, 1,
                             target(plan, strip, output, n, i * of.spread[0] + row, column),
                             of.y.strides[C], of.spread[1] * of.y.strides[W])
 
 
+cdef void straight_pixels(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
+                          int64_t panel, int64_t row) noexcept nogil:
+    """Lanes are pixels of one row of y, which the tiles write: no more vectors than they must."""
+    cdef const Correlation *of = &plan.of
+    cdef const Part *part = &plan.parts[row][0]
+    cdef int64_t lanes = plan.tiles.lanes, columns = strip.columns, n, i, j
+    cdef int64_t down = plan.row * (1 if plan.copied else of.stride[0])
+    cdef int flag = HW_ROW_BIAS if of.bias != NULL else 0, vectors
+    cdef const float *x
+    cdef float *y
+    for n in range(strip.images):
+        for i in range(extent(plan, 0, strip.row, strip.rows, row)):
+            x = strip.x + n * plan.image + i * down
+            y = target(plan, strip, output, n, i * of.spread[0] + row, 0)
+            j = 0
+            while j < columns:
+                vectors = plan.vectors
+                while vectors and (columns - j <= lanes << (vectors - 1)
+                                   or columns < lanes << vectors):
+                    vectors -= 1
+                j = min(j, columns - (lanes << vectors))
+                chain(plan, part.k, 0, part.k, vectors, count,
+                      part.weights + panel * part.k * plan.width, 1, plan.w_k, x + j,
+                      part.x_k, y + j, of.y.strides[C], flag,
+                      plan.biases + panel * plan.width)
+                j += lanes << vectors
+
+
 cdef void panel_of_outputs(const Plan *plan, const Strip *strip, int64_t output, int64_t count,
-                           int64_t panel, int64_t row) noexcept nogil:
-    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue."""
+                           int64_t panel, int64_t row, int64_t first, int64_t end) noexcept nogil:
+    """Lanes are outputs: rows of the tile are neighbouring pixels of one residue.
+
+    Of the strip's rows first to end.
+    """
     cdef const Correlation *of = &plan.of
     cdef const Part *part
     cdef int vectors = 1 if count > plan.tiles.lanes else 0
     cdef int64_t lanes = plan.tiles.lanes << vectors, n, i, j, rows, column, columns, width
-    cdef int64_t most, spread = of.spread[1], c_row
+    cdef int64_t most, spread = of.spread[1], c_row, p = 0
+    cdef int64_t step = HW_SEGMENT if plan.segmented else max(plan.most_k, 1)
     cdef int flag = HW_COLUMN_BIAS if of.bias != NULL else 0
     cdef bint straight = of.y.strides[C] == 1 and count == lanes
     cdef const float *x
     cdef float *c
     width = min(strip.columns * spread, of.y.shape[W] - strip.column * spread)
-    for n in range(strip.images):
-        for i in range(extent(plan, 0, strip.row, strip.rows, row)):
-            x = strip.x + n * plan.image + i * of.stride[0] * plan.row
-            c = strip.scratch
-            c_row = lanes
-            if straight:
-                c = target(plan, strip, output, n, i * of.spread[0] + row, 0)
-                c_row = of.y.strides[W]
-            for column in range(spread):
-                part = &plan.parts[row][column]
-                columns = extent(plan, 1, strip.column, strip.columns, column)
-                most = share(columns, plan.tiles.rows[vectors]) if columns else 1
-                j = 0
-                while j < columns:
-                    rows = min(most, columns - j)
-                    chain(plan, part.k, vectors, rows, x + j * of.stride[1] * plan.column,
-                          of.stride[1] * plan.column, part.x_k,
-                          part.weights + panel * part.k * plan.width, plan.w_k,
-                          c + (j * spread + column) * c_row, spread * c_row, flag,
-                          plan.biases + panel * plan.width)
-                    j += rows
-            if not straight:
-                plan.tiles.move(width, count, c, c_row, 1,
-                                target(plan, strip, output, n, i * of.spread[0] + row, 0),
-                                of.y.strides[W], of.y.strides[C])
+    while p == 0 or p < plan.most_k:
+        for n in range(strip.images):
+            for i in range(first, min(end, extent(plan, 0, strip.row, strip.rows, row))):
+                x = strip.x + n * plan.image + i * of.stride[0] * plan.row
+                c = strip.scratch
+                c_row = lanes
+                if straight:
+                    c = target(plan, strip, output, n, i * of.spread[0] + row, 0)
+                    c_row = of.y.strides[W]
+                elif plan.segmented:
+                    c += (n * plan.rows + i) * plan.columns * spread * lanes
+                for column in range(spread):
+                    part = &plan.parts[row][column]
+                    columns = extent(plan, 1, strip.column, strip.columns, column)
+                    most = share(columns, plan.tiles.rows[vectors]) if columns else 1
+                    j = columns if 0 < p >= part.k else 0
+                    while j < columns:
+                        rows = min(most, columns - j)
+                        chain(plan, part.k, p, min(p + step, part.k), vectors, rows,
+                              x + j * of.stride[1] * plan.column, of.stride[1] * plan.column,
+                              part.x_k, part.weights + panel * part.k * plan.width, plan.w_k,
+                              c + (j * spread + column) * c_row, spread * c_row, flag,
+                              plan.biases + panel * plan.width)
+                        j += rows
+                if not straight and p + step >= plan.most_k:
+                    plan.tiles.move(width, count, c, c_row, 1,
+                                    target(plan, strip, output, n, i * of.spread[0] + row, 0),
+                                    of.y.strides[W], of.y.strides[C])
+        p += step
 
 
 cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
     cdef const Plan *plan = <const Plan *>context
     cdef const Correlation *of = &plan.of
     cdef Strip strip
-    cdef int64_t panel = index % plan.chunks * plan.chunk, last, output, count, row, column
+    cdef int64_t begin = index % plan.chunks * plan.chunk, last, panel, at, output, count
+    cdef int64_t row, column, first = 0, step = plan.rows
     cdef float *frame = plan.workers + worker * (plan.frame_floats + plan.scratch_floats)
-    last = min(panel + plan.chunk, plan.panels)
+    last = min(begin + plan.chunk, plan.panels)
     index //= plan.chunks
     strip.column = index % plan.column_parts * plan.columns
     index //= plan.column_parts
@@ -294,18 +324,23 @@ cdef void strip_task(void *context, int64_t index, int worker) noexcept nogil:
                    + strip.image * of.x.strides[N]
                    + (strip.row * of.stride[0] + plan.lowest[0]) * of.x.strides[H]
                    + (strip.column * of.stride[1] + plan.lowest[1]) * of.x.strides[W])
-    while panel < last:
-        output = panel * plan.width
-        count = min(plan.width, of.outputs - output)
-        for row in range(of.spread[0]):
-            if not plan.lanes_are_pixels:
-                panel_of_outputs(plan, &strip, output, count, strip.group * plan.panels + panel,
-                                 row)
-                continue
-            for column in range(of.spread[1]):
-                residue_of_pixels(plan, &strip, output, count, strip.group * plan.panels + panel,
-                                  row, column)
-        panel += 1
+    # Rows one after the other where all weights stay in the cache: y is written in its order.
+    if not plan.lanes_are_pixels and plan.most_k * of.outputs <= FEW_WEIGHTS:
+        step = 1
+    while first < strip.rows:
+        for panel in range(begin, last):
+            output = panel * plan.width
+            count = min(plan.width, of.outputs - output)
+            at = strip.group * plan.panels + panel
+            for row in range(of.spread[0]):
+                if plan.straight:
+                    straight_pixels(plan, &strip, output, count, at, row)
+                elif plan.lanes_are_pixels:
+                    for column in range(of.spread[1]):
+                        residue_of_pixels(plan, &strip, output, count, at, row, column)
+                else:
+                    panel_of_outputs(plan, &strip, output, count, at, row, first, first + step)
+        first += step
 
 
 cdef int correlate(const Correlation *given) except -1 nogil:

@@ -9,6 +9,7 @@ from libc.string cimport memset
 
 cdef enum:
     N, C, H, W
+    NARROW = 128        # elements of a row
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -58,6 +59,9 @@ cdef void copy_window(const hw_direct_tiles *tiles, const View *x, int64_t n, in
                            to + i * row + left * column, column, 1)
         return
     for c in range(channels):
+        if right - left < width <= NARROW:      # one long write costs less than many short ones
+            zero(to + c * channel, rows.count, row, width)
+            continue
         zero(to + c * channel, top, row, width)
         zero(to + c * channel + bottom * row, rows.count - bottom, row, width)
         zero(to + c * channel + top * row, bottom - top, row, left)
@@ -69,5 +73,7 @@ cdef void copy_window(const hw_direct_tiles *tiles, const View *x, int64_t n, in
                        channel, 1)
     else:
         for c in range(channels):
+            if across == 1 and c + 1 < channels:    # while this one is copied
+                tiles.fetch(bottom - top, right - left, line + (c + 1) * strides[C], down)
             tiles.move(bottom - top, right - left, line + c * strides[C], down, across,
                        to + c * channel, row, 1)

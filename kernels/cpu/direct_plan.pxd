@@ -42,6 +42,8 @@ cdef struct Plan:
     int64_t reach[2]            # how many it reads, gaps included
     int64_t size[2]             # of y, divided by the spread
     bint lanes_are_pixels, copied, planar
+    bint straight               # lanes end with a row of y, which tiles write themselves
+    bint segmented              # a segment for all pixels of the strip after the other
     int vectors                 # index of the tile's: 0, 1, 2 for 1, 2, 4
     int64_t width, panels       # outputs a panel
     Part parts[MOST_SPREAD][MOST_SPREAD]

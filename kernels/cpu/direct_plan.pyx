@@ -21,6 +21,7 @@ cdef enum:
     N, C, H, W
     STRIP = 96 * 1024       # floats of x that a strip reads, at most where it can be helped
     LARGE_STRIP = 512 * 1024        # where the weights are many
+    LARGE_PANEL = 64 * 1024     # floats of weights, too many to read for every tile
     SLACK = 128             # floats after a strip that its last vectors may read
 
 
@@ -144,6 +145,18 @@ cdef void one_row(Correlation *of) noexcept nogil:
         of.x.shape[H] = of.y.shape[H] = 1
 
 
+cdef bint rows_are_straight(const Plan *plan) noexcept nogil:
+    """Whether lanes that end with a row of y cost less than lanes that run on and a copy to y.
+
+    The last vector of a row begins earlier where it would not fit. A copied element costs a cycle.
+    """
+    cdef const Correlation *of = &plan.of
+    cdef int64_t lanes = plan.tiles.lanes, last = (plan.size[1] - 1) % plan.columns + 1
+    cdef int64_t more = ceil_div(plan.columns, lanes) * lanes - plan.strip_columns
+    return (of.y.strides[W] == 1 and of.spread[1] == 1 and last >= lanes
+            and plan.most_k * more < lanes * plan.columns)
+
+
 cdef void measure(Plan *plan, int axis) noexcept nogil:
     """What all residues' taps read along an axis."""
     cdef const Correlation *of = &plan.of
@@ -170,7 +183,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     cdef Correlation *of = &plan.of
     cdef const hw_direct_tiles *table = tiles().direct
     cdef int axis
-    cdef int64_t last, i, j
+    cdef int64_t i, j
     cdef bint inside = True
     of[0] = given[0]
     one_row(of)
@@ -196,11 +209,11 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
     plan.panels = ceil_div(of.outputs, plan.width)
     cut(plan, threads)
     plan.copied = not inside
+    frame_layout(plan)
+    plan.straight = plan.lanes_are_pixels and rows_are_straight(plan)
     if plan.lanes_are_pixels:
-        # Vectors of x itself: of one row, which is long enough that its last one ends inside it.
-        last = (plan.size[1] - 1) % plan.columns + 1
-        if (of.stride[1] != 1 or of.spread[1] != 1 or of.x.strides[W] != 1 or of.y.strides[W] != 1
-                or plan.images > 1 or plan.rows > 1 or last < table.lanes << plan.vectors):
+        # Vectors of x itself are read if none runs on beyond its row.
+        if of.stride[1] != 1 or of.x.strides[W] != 1 or not plan.straight:
             plan.copied = True
     elif of.x.strides[W] * of.stride[1] % 1024 == 0:
         plan.copied = True      # its pixels meet in one set of the cache
@@ -212,6 +225,7 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
         plan.row, plan.column = of.x.strides[H], of.x.strides[W]
         plan.strip_rows, plan.strip_columns = plan.rows, plan.columns
         plan.phases[0] = plan.phases[1] = 1
+    plan.segmented = not plan.lanes_are_pixels and plan.most_k * plan.width > LARGE_PANEL
     plan.pitch = table.lanes << plan.vectors
     if plan.lanes_are_pixels:
         plan.pitch *= ceil_div(plan.images * plan.strip_rows * plan.strip_columns, plan.pitch)
@@ -220,6 +234,8 @@ cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept 
         plan.scratch_floats = plan.width * plan.pitch
     else:
         plan.scratch_floats = plan.columns * of.spread[1] * plan.pitch
+        if plan.segmented:
+            plan.scratch_floats *= plan.rows * plan.images
     plan.scratch_floats = ceil_div(plan.scratch_floats, 16) * 16
 
 

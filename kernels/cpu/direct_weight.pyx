@@ -2,12 +2,13 @@
 
 Lanes are outputs o; the rows of a tile are neighbours along c or s, whichever has more. Elements of x
 are broadcast from where they lie, so no im2col is made; vectors of dy are read where they lie (NHWC)
-or from panels of a segment. A task has some of the rows and some of the outputs; and one super-segment
-of 16384 positions, where the sums of all of them are small (then they are added up in order at the
-end), else all, one after the other:
+or from panels of a segment. A task has some of the rows and some of the outputs; and one segment of 512
+positions, or one super-segment of 16384, where the sums of all of them are small (then they are added
+up in order at the end), else all, one after the other:
 
     segments            512 positions: the part of x they read is copied if it needs padding, and
-                        that of dy into panels as wide as a tile
+                        that of dy into panels as wide as a tile (ahead, for all tasks at once,
+                        where several need the same)
     panels, tiles       of outputs, of rows: one chain of fused multiply-adds
 
 Sums lie as [c, r, s][o], so that the last step, which puts them where dw has them, is a transpose.
@@ -16,9 +17,10 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from halfwave._cpu.direct_copy cimport Span, copy_window
-from halfwave._cpu.direct_plan cimport Correlation, ceil_div, share
+from halfwave._cpu.direct_plan cimport Correlation, ceil_div
+from halfwave._cpu.direct_weight_plan cimport Tile, WeightPlan, make_weight_plan, tile_of
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, View, hw_direct_tiles, parallel_for, tiles, workspace_give, workspace_take,
+    HW_ACCUMULATE, View, hw_direct_tile, parallel_for, tiles, workspace_give, workspace_take,
     worthwhile_threads,
 )
 
@@ -28,157 +30,12 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     N, C, H, W
-    SUMS = 64 * 1024        # floats of dw that a task sums, at most
-    PARTIALS = 4 * 1024 * 1024      # floats that the sums of all super-segments may take
     FOLD_ROWS = 64          # of sums that are put into dw at a time
-
-cdef struct Plan:
-    Correlation of
-    const hw_direct_tiles *tiles
-    int64_t k, taps
-    bint copied, packed, along_channels
-    int64_t step[2]             # of x, a tap
-    int64_t first[2]
-    int64_t reach[2]
-    int64_t tile_rows, line_tiles       # of a tile; tiles a line of rows
-    int64_t tiles_all, tiles_a_task, row_tasks
-    int64_t outputs_a_task, output_tasks
-    int64_t supers              # that are tasks of their own
-    int vectors                 # of a tile, as its index
-    int64_t lanes
-    # x, or its copy: strides
-    int64_t channel, row, column, frame_rows, frame_columns, frame_channels
-    int64_t frame_floats, packed_floats, worker_floats
-    # sums: [super][group][c, r, s][output]
-    int64_t sums_row, sums_group, sums_floats
-    float *workers
-    float *totals
-    float *sums                 # of one super-segment, where they are not tasks of their own
-
-
-cdef struct Tile:
-    int64_t c, r, s, rows
-
-
-cdef inline Tile tile_of(const Plan *plan, int64_t index) noexcept nogil:
-    """Tiles in the order (c, r, part of s), or (part of c, r, s)."""
-    cdef const Correlation *of = &plan.of
-    cdef Tile tile
-    if plan.along_channels:
-        tile.s = index % of.w_taps[1]
-        tile.r = index // of.w_taps[1] % of.w_taps[0]
-        tile.c = index // plan.taps * plan.tile_rows
-        tile.rows = min(plan.tile_rows, of.channels - tile.c)
-    else:
-        tile.s = index % plan.line_tiles * plan.tile_rows
-        tile.r = index // plan.line_tiles % of.w_taps[0]
-        tile.c = index // (plan.line_tiles * of.w_taps[0])
-        tile.rows = min(plan.tile_rows, of.w_taps[1] - tile.s)
-    return tile
-
-
-cdef void swap_operands(Plan *plan, const Correlation *given) noexcept nogil:
-    """A product has x in the lanes where that is less to transpose."""
-    cdef Correlation *of = &plan.of
-    cdef int axis
-    of.x, of.y = given.y, given.x
-    of.y.data += 4 * (plan.first[0] * of.y.strides[H] + plan.first[1] * of.y.strides[W])
-    for axis in range(2):
-        of.y.shape[H + axis] = given.y.shape[H + axis]
-        of.y.strides[H + axis] *= of.stride[axis]
-        of.stride[axis] = 1
-        plan.first[axis] = 0
-    of.channels, of.outputs = given.outputs, given.channels
-    of.w_strides[0], of.w_strides[1] = given.w_strides[1], given.w_strides[0]
-
-
-cdef void make_plan(Plan *plan, const Correlation *given, int threads) noexcept nogil:
-    cdef Correlation *of = &plan.of
-    cdef const hw_direct_tiles *table = tiles().direct
-    cdef int axis
-    cdef bint inside = True
-    cdef int64_t wanted, rows
-    of[0] = given[0]
-    plan.tiles = table
-    plan.taps = of.w_taps[0] * of.w_taps[1]
-    for axis in range(2):
-        plan.first[axis] = of.taps[axis][0].first
-        plan.step[axis] = of.taps[axis][0].step
-        plan.reach[axis] = (of.w_taps[axis] - 1) * plan.step[axis] + 1
-        inside = (inside and plan.first[axis] >= 0
-                  and (of.y.shape[H + axis] - 1) * of.stride[axis] + plan.first[axis]
-                  + plan.reach[axis] <= of.x.shape[H + axis])
-    if inside and plan.taps == 1 and of.y.strides[C] != 1 and of.channels < of.outputs:
-        swap_operands(plan, given)
-    plan.k = of.y.shape[N] * of.y.shape[H] * of.y.shape[W]
-    plan.copied = not inside or of.x.strides[W] * of.stride[1] % 1024 == 0
-    plan.along_channels = of.channels >= of.w_taps[1]
-    rows = of.channels if plan.along_channels else of.w_taps[1]
-    plan.vectors = 0 if of.outputs <= table.lanes else 1
-    if rows <= table.rows[2] and of.outputs % (4 * table.lanes) == 0:
-        plan.vectors = 2
-    plan.lanes = table.lanes << plan.vectors
-    plan.tile_rows = share(rows, table.rows[plan.vectors])
-    plan.line_tiles = ceil_div(rows, plan.tile_rows)
-    plan.tiles_all = plan.line_tiles * of.w_taps[0] * (
-        of.w_taps[1] if plan.along_channels else of.channels)
-    plan.outputs_a_task = min(ceil_div(of.outputs, plan.lanes) * plan.lanes, 256)
-    plan.output_tasks = ceil_div(of.outputs, plan.outputs_a_task)
-    plan.sums_row = plan.output_tasks * plan.outputs_a_task
-    if plan.sums_row % 256 == 0:        # else rows would meet in few sets of the cache
-        plan.sums_row += 16
-    plan.sums_group = of.channels * plan.taps * plan.sums_row
-    plan.sums_floats = plan.sums_group * of.groups
-    plan.supers = ceil_div(plan.k, HW_SUPER_SEGMENT)
-    if <double>plan.supers * plan.sums_floats > PARTIALS:
-        plan.supers = 1
-    wanted = 1
-    if threads > 1:
-        wanted = ceil_div(2 * threads, plan.output_tasks * of.groups * plan.supers)
-    plan.tiles_a_task = max(min(SUMS // (plan.outputs_a_task * plan.tile_rows),
-                                plan.tiles_all // wanted), 1)
-    plan.tiles_a_task = share(plan.tiles_all, plan.tiles_a_task)
-    plan.row_tasks = ceil_div(plan.tiles_all, plan.tiles_a_task)
-    plan.packed = of.y.strides[C] != 1 or of.outputs % table.lanes != 0 or of.outputs > plan.lanes
-    plan.packed_floats = HW_SEGMENT * plan.outputs_a_task if plan.packed else 0
-    plan.channel, plan.row, plan.column = of.x.strides[C], of.x.strides[H], of.x.strides[W]
-    plan.frame_floats = 0
-    if plan.copied:
-        frame_layout(plan)
-    plan.worker_floats = 4 * HW_SEGMENT + plan.frame_floats + plan.packed_floats
-
-
-cdef void frame_layout(Plan *plan) noexcept nogil:
-    """Of the copy of x that a segment reads: of the channels that a task's tiles may touch."""
-    cdef const Correlation *of = &plan.of
-    cdef int64_t rows = min(HW_SEGMENT // of.y.shape[W] + 2, of.y.shape[N] * of.y.shape[H])
-    plan.frame_rows = rows * of.stride[0] + (rows // of.y.shape[H] + 2) * plan.reach[0]
-    plan.frame_columns = (of.y.shape[W] - 1) * of.stride[1] + plan.reach[1]
-    if plan.along_channels:
-        plan.frame_channels = plan.tile_rows * (plan.tiles_a_task // plan.taps + 2)
-    else:
-        plan.frame_channels = plan.tiles_a_task // (plan.line_tiles * of.w_taps[0]) + 2
-    plan.frame_channels = min(of.channels, plan.frame_channels)
-    if of.x.strides[C] == 1:
-        plan.channel = 1
-        plan.column = plan.frame_channels
-        if plan.column * of.stride[1] % 1024 == 0:
-            plan.column += 16
-        plan.row = plan.column * plan.frame_columns
-        plan.frame_floats = plan.row * plan.frame_rows
-    else:
-        plan.column = 1
-        plan.row = plan.frame_columns
-        plan.channel = plan.row * plan.frame_rows
-        if plan.channel % 256 == 0:
-            plan.channel += 16
-        plan.frame_floats = plan.channel * plan.frame_channels
-    plan.frame_floats = ceil_div(plan.frame_floats, 16) * 16
 
 # ---- segments -------------------------------------------------------------------------------------
 
 cdef struct Part:
-    int64_t super, group, output, outputs       # of dw
+    int64_t piece, group, output, outputs       # of dw
     int64_t first, last                 # tiles
     int64_t channel, channels           # of x that they read
     int64_t *x_k
@@ -187,26 +44,63 @@ cdef struct Part:
     float *panels
 
 
-cdef void pack(const Plan *plan, const Part *part, const float *dy, int64_t count,
-               int64_t position) noexcept nogil:
+cdef void pack_run(const WeightPlan *plan, const float *dy, int64_t outputs, int64_t count,
+                   float *panels) noexcept nogil:
     """So many positions of dy, evenly spaced, into the panels."""
     cdef const View *y = &plan.of.y
     cdef int64_t q = 0
-    while q < part.outputs:
-        plan.tiles.move(min(plan.lanes, part.outputs - q), count, dy + q * y.strides[C],
-                        y.strides[C], y.strides[W],
-                        part.panels + q * HW_SEGMENT + position * plan.lanes, 1, plan.lanes)
+    while q < outputs:
+        plan.tiles.move(min(plan.lanes, outputs - q), count, dy + q * y.strides[C], y.strides[C],
+                        y.strides[W], panels + q * HW_SEGMENT, 1, plan.lanes)
         q += plan.lanes
 
 
-cdef void prepare(const Plan *plan, const Part *part, int64_t begin, int64_t end) noexcept nogil:
+cdef void pack(const WeightPlan *plan, int64_t group, int64_t output, int64_t outputs, int64_t begin,
+               int64_t end, float *panels) noexcept nogil:
+    """Positions begin to end, by rows of y, or whole images where rows follow one another."""
+    cdef const View *y = &plan.of.y
+    cdef int64_t height = y.shape[H], width = y.shape[W], run = width, p = begin, count
+    cdef const float *dy = (<const float *>y.data
+                            + (group * plan.of.outputs + output) * y.strides[C])
+    if outputs % plan.lanes:
+        memset(panels + outputs // plan.lanes * plan.lanes * HW_SEGMENT, 0,
+               plan.lanes * HW_SEGMENT * sizeof(float))
+    if y.strides[H] == width * y.strides[W]:
+        run = height * width
+    while p < end:
+        count = min(end - p, run - p % run)
+        pack_run(plan, dy + p // (height * width) * y.strides[N]
+                 + p // width % height * y.strides[H] + p % width * y.strides[W],
+                 outputs, count, panels + (p - begin) * plan.lanes)
+        p += count
+
+
+cdef void pack_task(void *context, int64_t index, int worker) noexcept nogil:
+    """A segment of dy for all tasks."""
+    cdef const WeightPlan *plan = <const WeightPlan *>context
+    cdef int64_t segments = ceil_div(plan.k, HW_SEGMENT), begin = index % segments * HW_SEGMENT
+    pack(plan, index // segments, 0, plan.of.outputs, begin, min(begin + HW_SEGMENT, plan.k),
+         plan.packs + index * HW_SEGMENT * plan.output_tasks * plan.outputs_a_task)
+
+
+cdef inline void spread(int64_t *offsets, int64_t count, int64_t first, int64_t step) noexcept nogil:
+    cdef int64_t i
+    for i in range(count):
+        offsets[i] = first + i * step
+
+
+cdef void prepare(const WeightPlan *plan, Part *part, int64_t begin, int64_t end) noexcept nogil:
     """The offsets of one segment's positions, and copies of what they read, image by image."""
     cdef const Correlation *of = &plan.of
-    cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, q, last, n, i, j, at
+    cdef int64_t height = of.y.shape[H], width = of.y.shape[W], p = begin, count, last, n, i, j, at
     cdef int64_t row = 0        # of the copy, where the image's first goes
     cdef Span rows, columns
-    cdef const float *dy = (<const float *>of.y.data
-                            + (part.group * of.outputs + part.output) * of.y.strides[C])
+    if plan.shared:
+        part.panels = plan.packs + HW_SEGMENT * (part.output + (
+            part.group * ceil_div(plan.k, HW_SEGMENT) + begin // HW_SEGMENT)
+            * plan.output_tasks * plan.outputs_a_task)
+    elif plan.packed:
+        pack(plan, part.group, part.output, part.outputs, begin, end, part.panels)
     rows.step = columns.step = 1
     columns.first, columns.count = plan.first[1], plan.frame_columns
     while p < end:
@@ -222,21 +116,14 @@ cdef void prepare(const Plan *plan, const Part *part, int64_t begin, int64_t end
                         part.channels, rows, columns, part.frame + at, plan.channel, plan.row,
                         plan.column)
             row += rows.count
-        if plan.packed and of.y.strides[H] == width * of.y.strides[W]:
-            pack(plan, part, dy + n * of.y.strides[N] + (i * width + j) * of.y.strides[W],
-                 last - p, p - begin)
         while p < last:         # a row of y, or what the segment has of it
-            if plan.packed and of.y.strides[H] != width * of.y.strides[W]:
-                pack(plan, part, dy + n * of.y.strides[N] + i * of.y.strides[H]
-                     + j * of.y.strides[W], min(width - j, last - p), p - begin)
-            for q in range(min(width - j, last - p)):
-                part.x_k[p - begin + q] = at + (j + q) * of.stride[1] * plan.column
-                if plan.packed:
-                    part.y_k[p - begin + q] = (p - begin + q) * plan.lanes
-                else:
-                    part.y_k[p - begin + q] = (n * of.y.strides[N] + i * of.y.strides[H]
-                                               + (j + q) * of.y.strides[W])
-            p += min(width - j, last - p)
+            count = min(width - j, last - p)
+            spread(part.x_k + p - begin, count, at + j * of.stride[1] * plan.column,
+                   of.stride[1] * plan.column)
+            if not plan.packed:
+                spread(part.y_k + p - begin, count, n * of.y.strides[N] + i * of.y.strides[H]
+                       + j * of.y.strides[W], of.y.strides[W])
+            p += count
             at += of.stride[0] * plan.row
             i += 1
             j = 0
@@ -244,7 +131,7 @@ cdef void prepare(const Plan *plan, const Part *part, int64_t begin, int64_t end
 # ---- tasks ----------------------------------------------------------------------------------------
 
 
-cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
+cdef inline Part part_of(const WeightPlan *plan, int64_t index) noexcept nogil:
     cdef Part part
     cdef Tile tile
     part.first = index % plan.row_tasks * plan.tiles_a_task
@@ -252,7 +139,7 @@ cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
     part.output = index % plan.output_tasks * plan.outputs_a_task
     index //= plan.output_tasks
     part.group = index % plan.of.groups
-    part.super = index // plan.of.groups
+    part.piece = index // plan.of.groups
     part.last = min(part.first + plan.tiles_a_task, plan.tiles_all)
     part.outputs = min(plan.outputs_a_task, plan.of.outputs - part.output)
     part.channel = tile_of(plan, part.first).c
@@ -261,13 +148,13 @@ cdef inline Part part_of(const Plan *plan, int64_t index) noexcept nogil:
     return part
 
 
-cdef inline int64_t sums_of(const Plan *plan, const Part *part, Tile tile) noexcept nogil:
+cdef inline int64_t sums_of(const WeightPlan *plan, const Part *part, Tile tile) noexcept nogil:
     """Where a tile's first row stands among the sums."""
     return (part.group * plan.sums_group + part.output + plan.sums_row * (
         tile.c * plan.taps + tile.r * plan.of.w_taps[1] + tile.s))
 
 
-cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint first,
+cdef void sum_segment(const WeightPlan *plan, const Part *part, int64_t count, bint first,
                       float *to) noexcept nogil:
     """The tiles of one segment of so many positions."""
     cdef const Correlation *of = &plan.of
@@ -275,6 +162,7 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
     cdef const float *dy
     cdef int64_t panel = 0, t, a_row, c_row
     cdef int vectors
+    cdef hw_direct_tile multiply
     cdef Tile tile
     a_row, c_row = plan.step[1] * plan.column, plan.sums_row
     if plan.along_channels:
@@ -293,7 +181,10 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
             vectors = 0
         for t in range(part.first, part.last):
             tile = tile_of(plan, t)
-            plan.tiles.tile[vectors][tile.rows](
+            multiply = plan.tiles.tile[vectors][tile.rows]
+            if plan.halves:
+                multiply = plan.tiles.half[tile.rows]
+            multiply(
                 count, x + (tile.c - part.channel) * plan.channel
                 + tile.r * plan.step[0] * plan.row + tile.s * plan.step[1] * plan.column,
                 a_row, part.x_k, dy, part.y_k, to + sums_of(plan, part, tile) + panel, c_row,
@@ -301,7 +192,7 @@ cdef void sum_segment(const Plan *plan, const Part *part, int64_t count, bint fi
         panel += plan.lanes
 
 
-cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
+cdef void fold_super(const WeightPlan *plan, const Part *part) noexcept nogil:
     """The sums of one super-segment are added to those of the earlier ones."""
     cdef int64_t t, _row, j, at
     cdef Tile tile
@@ -315,44 +206,56 @@ cdef void fold_super(const Plan *plan, const Part *part) noexcept nogil:
 
 
 cdef void weight_task(void *context, int64_t index, int worker) noexcept nogil:
-    cdef const Plan *plan = <const Plan *>context
+    cdef const WeightPlan *plan = <const WeightPlan *>context
     cdef Part part = part_of(plan, index)
-    cdef int64_t begin = 0, end, last = plan.k
+    cdef int64_t begin = part.piece * plan.piece, end, last = min(begin + plan.piece, plan.k)
     cdef float *memory = plan.workers + worker * plan.worker_floats
-    cdef float *to = plan.totals + part.super * plan.sums_floats
+    cdef float *to = plan.totals + part.piece * plan.sums_floats
+    cdef bint first
     part.x_k = <int64_t *>memory
     part.y_k = part.x_k + HW_SEGMENT
     part.frame = memory + 4 * HW_SEGMENT
     part.panels = part.frame + plan.frame_floats
-    if plan.packed and part.outputs % plan.lanes:
-        memset(part.panels, 0, plan.packed_floats * sizeof(float))
-    if plan.supers > 1:
-        begin = part.super * HW_SUPER_SEGMENT
-        last = min(begin + HW_SUPER_SEGMENT, plan.k)
+    if plan.packed:
+        spread(part.y_k, HW_SEGMENT, 0, plan.lanes)
     while begin < last:
         end = min(begin + HW_SEGMENT, last)
-        if plan.supers == 1 and begin >= HW_SUPER_SEGMENT:
+        if plan.pieces == 1 and begin >= HW_SUPER_SEGMENT:
             to = plan.sums
+        first = begin % min(plan.piece, HW_SUPER_SEGMENT) == 0
         prepare(plan, &part, begin, end)
-        sum_segment(plan, &part, end - begin, begin % HW_SUPER_SEGMENT == 0, to)
+        sum_segment(plan, &part, end - begin, first, to)
         if to == plan.sums and (end == last or end % HW_SUPER_SEGMENT == 0):
             fold_super(plan, &part)
         begin = end
 
 
+cdef inline void add(float *to, const float *more, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        to[i] += more[i]
+
+
 cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
-    """Some rows: their super-segments added up in order, and put where dw has them."""
-    cdef const Plan *plan = <const Plan *>context
+    """Some rows: their pieces added up in order, and put where dw has them."""
+    cdef const WeightPlan *plan = <const WeightPlan *>context
     cdef const Correlation *of = &plan.of
-    cdef int64_t chunks = ceil_div(of.channels * plan.taps, FOLD_ROWS), super, i
+    cdef int64_t chunks = ceil_div(of.channels * plan.taps, FOLD_ROWS), piece, i
     cdef int64_t group = index // chunks, row = index % chunks * FOLD_ROWS
     cdef int64_t rows = min(FOLD_ROWS, of.channels * plan.taps - row)
     cdef const int64_t *strides = &of.w_strides[0]
     cdef float *total = plan.totals + group * plan.sums_group + row * plan.sums_row
+    cdef float *super = total       # the first piece of the super-segment that is added up
     cdef float *dw = <float *>of.w + group * of.w_group
-    for super in range(1, plan.supers):
-        for i in range(rows * plan.sums_row):
-            total[i] += total[super * plan.sums_floats + i]
+    for piece in range(1, plan.pieces):
+        if piece * plan.piece % HW_SUPER_SEGMENT:
+            add(super, total + piece * plan.sums_floats, rows * plan.sums_row)
+            continue
+        if super != total:
+            add(total, super, rows * plan.sums_row)
+        super = total + piece * plan.sums_floats
+    if super != total:
+        add(total, super, rows * plan.sums_row)
     if plan.taps == 1:
         plan.tiles.move(rows, of.outputs, total, plan.sums_row, 1, dw + row * strides[1],
                         strides[1], strides[0])
@@ -367,25 +270,29 @@ cdef void fold_task(void *context, int64_t index, int worker) noexcept nogil:
 
 
 cdef int correlate_weight(const Correlation *given) except -1 nogil:
-    cdef Plan plan
+    cdef WeightPlan plan
     cdef int threads
     cdef int64_t sums
     cdef double products = <double>given.y.size * given.channels * (
         given.w_taps[0] * given.w_taps[1])
     tiles()
     threads = worthwhile_threads(products / 32)
-    make_plan(&plan, given, threads)
-    sums = plan.sums_floats * plan.supers
-    if plan.supers == 1 and plan.k > HW_SUPER_SEGMENT:
+    make_weight_plan(&plan, given, threads)
+    sums = plan.sums_floats * plan.pieces
+    if plan.pieces == 1 and plan.k > HW_SUPER_SEGMENT:
         sums += plan.sums_floats
-    plan.workers = <float *>workspace_take(4 * (threads * plan.worker_floats + sums))
-    plan.totals = plan.workers + threads * plan.worker_floats
-    plan.sums = plan.totals + plan.sums_floats if plan.supers == 1 else NULL
+    plan.workers = <float *>workspace_take(
+        4 * (threads * plan.worker_floats + plan.shared_floats + sums))
+    plan.packs = plan.workers + threads * plan.worker_floats
+    plan.totals = plan.packs + plan.shared_floats
+    plan.sums = plan.totals + plan.sums_floats if plan.pieces == 1 else NULL
     try:
-        parallel_for(weight_task, &plan, plan.supers * given.groups * plan.output_tasks
+        if plan.shared:
+            parallel_for(pack_task, &plan, given.groups * ceil_div(plan.k, HW_SEGMENT), threads)
+        parallel_for(weight_task, &plan, plan.pieces * given.groups * plan.output_tasks
                      * plan.row_tasks, threads)
         return parallel_for(
             fold_task, &plan, given.groups * ceil_div(plan.of.channels * plan.taps, FOLD_ROWS),
-            min(threads, worthwhile_threads(<double>plan.supers * plan.sums_floats)))
+            min(threads, worthwhile_threads(<double>plan.pieces * plan.sums_floats)))
     finally:
         workspace_give(plan.workers)

@@ -251,7 +251,7 @@ void hw_set_num_threads(int threads) {
 /* ---- workspace --------------------------------------------------------------------------------
  */
 
-#define KEPT_AT_MOST (INT64_C(64) << 20)
+#define KEPT_AT_MOST (INT64_C(128) << 20)
 #define HUGE_PAGE (INT64_C(2) << 20)
 
 #define KEPT_PIECES 2

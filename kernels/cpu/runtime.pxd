@@ -10,28 +10,37 @@ cdef extern from "dispatch.h" nogil:
                                  const double *row_bias, const double *column_bias) noexcept nogil
     int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
     int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
-    ctypedef void (*hw_pack_f32)(int64_t k, const float *b, int64_t stride,
-                                 float *panel) noexcept nogil
-    ctypedef void (*hw_pack_f64)(int64_t k, const double *b, int64_t stride,
-                                 double *panel) noexcept nogil
     ctypedef struct hw_contraction_tiles:
         int rows, columns_f32, columns_f64
         hw_tile_f32 f32[17]
         hw_tile_f64 f64[17]
         hw_tile_f32 narrow_f32[17]
         hw_tile_f64 narrow_f64[17]
-        hw_pack_f32 copy_f32, transpose_f32
-        hw_pack_f64 copy_f64, transpose_f64
+        void (*copy_f32)(int64_t k, const float *b, int64_t b_k, int64_t column, int64_t columns,
+                         float *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*copy_f64)(int64_t k, const double *b, int64_t b_k, int64_t column, int64_t columns,
+                         double *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*transpose_f32)(int64_t k, const float *b, const int64_t *b_column, int64_t columns,
+                              float *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*transpose_f64)(int64_t k, const double *b, const int64_t *b_column, int64_t columns,
+                              double *panels, int64_t panel, int64_t pitch) noexcept nogil
+        void (*chains_f32)(int64_t k, const float *a, int64_t a_k, const float *b,
+                           const int64_t *b_column, float *sums) noexcept nogil
+        void (*chains_f64)(int64_t k, const double *a, int64_t a_k, const double *b,
+                           const int64_t *b_column, double *sums) noexcept nogil
     ctypedef void (*hw_direct_tile)(int64_t k, const float *a, int64_t a_row, const int64_t *a_k,
                                     const float *b, const int64_t *b_k, float *c, int64_t c_row,
                                     int flags, const float *bias) noexcept nogil
     ctypedef struct hw_direct_tiles:
-        int lanes
+        int lanes, half_lanes
         int rows[3]
         hw_direct_tile tile[3][15]
+        hw_direct_tile half[15]
         void (*move)(int64_t rows, int64_t columns, const float *source, int64_t from_row,
                      int64_t from_column, float *to, int64_t to_row,
                      int64_t to_column) noexcept nogil
+        void (*fetch)(int64_t rows, int64_t columns, const float *source,
+                      int64_t from_row) noexcept nogil
     ctypedef struct hw_frame:
         void *array
         int64_t row, column, channel
@@ -61,6 +70,9 @@ cdef extern from "dispatch.h" nogil:
         const void *bias
         void *y
         int64_t y_step, y_row
+        const void *ahead
+        const void *y_ahead
+        int64_t ahead_row, y_ahead_row
     ctypedef void (*hw_pixels_tile)(const hw_pixels *job) noexcept nogil
     ctypedef struct hw_pixel_sums:
         int64_t first, channels, second
@@ -70,6 +82,23 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         int64_t dy_row, dy_step
         void *sums
+    ctypedef struct hw_row_frame:
+        const void *array
+        int64_t row, rows, columns
+        void *frame
+        int64_t line, phases
+        int64_t above, below, before
+    ctypedef struct hw_rows:
+        int64_t rows, columns, planes, taps
+        const void *x
+        int64_t x_plane, x_row, x_line
+        const int64_t *tap
+        const void *w
+        const void *bias
+        void *y
+        int64_t y_row
+        const char *ahead
+    ctypedef void (*hw_rows_tile)(const hw_rows *job) noexcept nogil
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -78,6 +107,11 @@ cdef extern from "dispatch.h" nogil:
         hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step,
                                            int64_t apart) noexcept nogil
         hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side) noexcept nogil
+        void (*fill_rows[2])(const hw_row_frame *part) noexcept nogil
+        void (*stream[2])(int64_t n, const void *source, void *to) noexcept nogil
+        void (*weave[2])(int64_t step, int64_t n, const void *source, int64_t pitch,
+                         void *to) noexcept nogil
+        hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step) noexcept nogil
         void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil

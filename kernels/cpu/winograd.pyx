@@ -15,7 +15,7 @@ task is a frequency and a pair of vectors, so that no sum is ever divided.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport ceil_div
+from halfwave._cpu.packing cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
     worthwhile_threads,
@@ -24,6 +24,9 @@ from halfwave._cpu.winograd_domain cimport (
     STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
     stagger, strip_bytes, to_domain,
 )
+
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) nogil
 
 cdef enum:
     N, C, H, W
@@ -63,8 +66,9 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row, line
     cdef const char *taps
+    cdef const char *ahead          # of the hardware, which these short rows escape
     # 9 taps of some channels lie side by side, or of one.
     cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1
@@ -74,6 +78,12 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
             lane = pair * kernels.pair + v * lanes
             used = max(min(lanes, work.result.shape[C] - lane), 0)
             taps = work.w + size * (lane * work.w_lane + c * work.w_step)
+            ahead = taps + TAPS_A_CHUNK * work.w_step * size
+            for row in range(used):
+                line = 0
+                while line < 9 * count * size:
+                    __builtin_prefetch(ahead + row * work.w_lane * size + line, 0, 2)
+                    line += 64
             kernels.winograd.gather[kernels.wide](
                 9 * count, (work.w_end - taps) // size - (used - 1) * work.w_lane, used, taps, 1,
                 work.w_lane, strip)

@@ -7,7 +7,7 @@ scattered likewise.
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport ceil_div
+from halfwave._cpu.packing cimport ceil_div
 from halfwave._cpu.runtime cimport HW_ACCUMULATE, View, tiles
 
 cdef extern from *:

@@ -7,7 +7,7 @@ frequency, or where threads outnumber those a frequency and a pair of vectors of
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from halfwave._cpu.blocked cimport ceil_div
+from halfwave._cpu.packing cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from . import _arrays, _plan
 from ._cpu import conv as _cpu
 from ._cpu import depthwise as _depthwise
+from ._cpu import depthwise_first as _depthwise_first
 from ._cpu import depthwise_last as _depthwise_last
 from ._cpu import depthwise_weight as _depthwise_weight
 from ._cpu import reduction as _reduction
@@ -235,6 +236,14 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
+# In the order in which they are asked: which of them serves is a matter of memory layout.
+_DEPTHWISE = {
+    "forward": (_depthwise_last, _depthwise_first, _depthwise),
+    "backward_input": (_depthwise_last, _depthwise_first, _depthwise),
+    "backward_weight": (_depthwise_weight,),
+}
+
+
 def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
@@ -243,7 +252,7 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
     if 1 < g.groups == g.channels:
-        for own in (_depthwise_last, _depthwise, _depthwise_weight):
-            if hasattr(own, name) and getattr(own, name)(*arrays, *numbers):
+        for own in _DEPTHWISE[name]:
+            if getattr(own, name)(*arrays, *numbers):
                 return
     getattr(_cpu, name)(*arrays, *numbers)

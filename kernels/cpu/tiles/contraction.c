@@ -145,48 +145,15 @@
 #define EACH_HEIGHT(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4)
 #endif
 
-/* A panel from k rows of memory, b_k apart: two vectors a step, fetched twelve steps ahead since no
- * prefetcher follows rows that far apart. */
-#define COPY(type)                                                                \
-    static void copy_##type(int64_t k, const REAL *b, int64_t b_k, REAL *panel) { \
-        for (; k > 0; k--, b += b_k, panel += 2 * LANES) {                        \
-            __builtin_prefetch(b + 12 * b_k);                                     \
-            __builtin_prefetch(b + 12 * b_k + 2 * LANES - 1);                     \
-            ((VEC *)panel)[0] = ((const VEC_U *)b)[0];                            \
-            ((VEC *)panel)[1] = ((const VEC_U *)b)[1];                            \
-        }                                                                         \
-    }
-
-/* A panel from columns of memory, b_column apart: squares of LANES × LANES. Interleaving the halves
- * of a list of vectors, as often as the logarithm of its length, transposes it. */
-#define TRANSPOSE(type)                                                                         \
-    static void transpose_##type(int64_t k, const REAL *b, int64_t b_column, REAL *panel) {     \
-        for (int half = 0; half < 2; half++, b += LANES * b_column, panel += LANES) {           \
-            int64_t p = 0;                                                                      \
-            for (; p + LANES <= k; p += LANES) {                                                \
-                const REAL *from = b + p;                                                       \
-                REAL *to = panel + p * 2 * LANES;                                               \
-                VEC x[LANES], y[LANES];                                                         \
-                UNROLL for (int i = 0; i < LANES; i++) {                                        \
-                    x[i] = *(const VEC_U *)from;                                                \
-                    from += b_column;                                                           \
-                    OPAQUE(from)                                                                \
-                }                                                                               \
-                UNROLL for (int width = 1; width < LANES; width *= 2) {                         \
-                    UNROLL for (int i = 0; i < LANES / 2; i++) {                                \
-                        y[2 * i] = INTERLEAVE_LOW(x[i], x[i + LANES / 2]);                      \
-                        y[2 * i + 1] = INTERLEAVE_HIGH(x[i], x[i + LANES / 2]);                 \
-                    }                                                                           \
-                    UNROLL for (int i = 0; i < LANES; i++) x[i] = y[i];                         \
-                }                                                                               \
-                UNROLL for (int i = 0; i < LANES; i++) * (VEC *)(to + i * 2 * LANES) = x[i];    \
-            }                                                                                   \
-            for (; p < k; p++) {                                                                \
-                for (int j = 0; j < LANES; j++) panel[p * 2 * LANES + j] = b[j * b_column + p]; \
-            }                                                                                   \
-        }                                                                                       \
-    }
 #define UNROLL _Pragma("GCC unroll 16")
+#if defined(__x86_64__)
+#define KEEP_SCALAR(x) __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+#define KEEP_SCALAR(x) __asm__("" : "+w"(x));
+#else
+#define KEEP_SCALAR(x)
+#endif
+#define FETCH (1024 / (int)sizeof(REAL)) /* ahead of transposing, in each column */
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define LOW_2(a, b) SHUFFLE(a, b, 0, 2)
 #define HIGH_2(a, b) SHUFFLE(a, b, 1, 3)
@@ -201,6 +168,7 @@
 #define VEC f32v
 #define VEC_U f32u
 #define FMA f32_fma
+#define SCALAR_FMA fmaf
 #define LANES F32_LANES
 #if F32_LANES == 16
 #define INTERLEAVE_LOW LOW_16
@@ -212,8 +180,9 @@
 #define INTERLEAVE_LOW LOW_4
 #define INTERLEAVE_HIGH HIGH_4
 #endif
-COPY(f32)
-TRANSPOSE(f32)
+#define TYPED(name) name##_f32
+#include "packing_loops.h"
+#undef TYPED
 #define RIGHT(...) __VA_ARGS__
 EACH_HEIGHT(TILE, f32)
 #undef RIGHT
@@ -226,12 +195,14 @@ EACH_HEIGHT(TILE, narrow_f32)
 #undef VEC
 #undef VEC_U
 #undef FMA
+#undef SCALAR_FMA
 #undef LANES
 
 #define REAL double
 #define VEC f64v
 #define VEC_U f64u
 #define FMA f64_fma
+#define SCALAR_FMA fma
 #define LANES F64_LANES
 #if F64_LANES == 8
 #define INTERLEAVE_LOW LOW_8
@@ -243,8 +214,9 @@ EACH_HEIGHT(TILE, narrow_f32)
 #define INTERLEAVE_LOW LOW_2
 #define INTERLEAVE_HIGH HIGH_2
 #endif
-COPY(f64)
-TRANSPOSE(f64)
+#define TYPED(name) name##_f64
+#include "packing_loops.h"
+#undef TYPED
 #define RIGHT(...) __VA_ARGS__
 EACH_HEIGHT(TILE, f64)
 #undef RIGHT
@@ -264,4 +236,6 @@ const hw_contraction_tiles HW_NAME(hw_contraction_tiles) = {
     .copy_f64 = copy_f64,
     .transpose_f32 = transpose_f32,
     .transpose_f64 = transpose_f64,
+    .chains_f32 = chains_f32,
+    .chains_f64 = chains_f64,
 };

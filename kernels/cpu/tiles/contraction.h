@@ -19,9 +19,25 @@ typedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a
                             int64_t b_k, double *c, int64_t c_row, int flags,
                             const double *row_bias, const double *column_bias);
 
-/* Panels of b, for k steps: panel[p * columns + j] = b[p * b_k + j], or b[j * b_column + p]. */
-typedef void (*hw_pack_f32)(int64_t k, const float *b, int64_t stride, float *panel);
-typedef void (*hw_pack_f64)(int64_t k, const double *b, int64_t stride, double *panel);
+/* Packing. A block of columns of b has panels of as many as a tile has, each k × that, `panel`
+ * elements apart; steps are `pitch` apart: that width, or half of it for one panel of a narrow
+ * tile. Columns [column, column + columns) of it from rows, b_k apart; or all of it from columns
+ * that run along k, each at its offset (a whole number of vectors is written). */
+typedef void (*hw_copy_f32)(int64_t k, const float *b, int64_t b_k, int64_t column, int64_t columns,
+                            float *panels, int64_t panel, int64_t pitch);
+typedef void (*hw_copy_f64)(int64_t k, const double *b, int64_t b_k, int64_t column,
+                            int64_t columns, double *panels, int64_t panel, int64_t pitch);
+typedef void (*hw_transpose_f32_panels)(int64_t k, const float *b, const int64_t *b_column,
+                                        int64_t columns, float *panels, int64_t panel,
+                                        int64_t pitch);
+typedef void (*hw_transpose_f64_panels)(int64_t k, const double *b, const int64_t *b_column,
+                                        int64_t columns, double *panels, int64_t panel,
+                                        int64_t pitch);
+/* Eight chains, each on from sums[j]: over p < k of a[p * a_k] * b[b_column[j] + p]. */
+typedef void (*hw_chains_f32)(int64_t k, const float *a, int64_t a_k, const float *b,
+                              const int64_t *b_column, float *sums);
+typedef void (*hw_chains_f64)(int64_t k, const double *a, int64_t a_k, const double *b,
+                              const int64_t *b_column, double *sums);
 
 typedef struct {
     int rows;                              /* of the tallest tile, the same for both types */
@@ -30,8 +46,12 @@ typedef struct {
     hw_tile_f64 f64[HW_MAX_TILE_ROWS + 1];
     hw_tile_f32 narrow_f32[HW_MAX_TILE_ROWS + 1];
     hw_tile_f64 narrow_f64[HW_MAX_TILE_ROWS + 1];
-    hw_pack_f32 copy_f32, transpose_f32;
-    hw_pack_f64 copy_f64, transpose_f64;
+    hw_copy_f32 copy_f32;
+    hw_copy_f64 copy_f64;
+    hw_transpose_f32_panels transpose_f32;
+    hw_transpose_f64_panels transpose_f64;
+    hw_chains_f32 chains_f32;
+    hw_chains_f64 chains_f64;
 } hw_contraction_tiles;
 
 #endif

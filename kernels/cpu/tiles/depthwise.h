@@ -50,6 +50,10 @@ typedef struct {
     const void *bias; /* or NULL */
     void *y;          /* any alignment */
     int64_t y_step, y_row;
+    /* What the tile of the next rows will read and write, if it is worth asking for, else NULL: in
+     * each row, bytes apart, as many adjacent pixels as this tile's. */
+    const void *ahead, *y_ahead;
+    int64_t ahead_row, y_ahead_row;
 } hw_pixels;
 typedef void (*hw_pixels_tile)(const hw_pixels *job);
 
@@ -67,6 +71,33 @@ typedef struct {
     void *sums; /* aligned */
 } hw_pixel_sums;
 
+/* Rows of a plane and their place in a frame of rows of `line` elements, in `phases` equal parts.
+ */
+typedef struct {
+    const void *array;
+    int64_t row, rows, columns; /* of the array; columns are adjacent */
+    void *frame;
+    int64_t line, phases;
+    int64_t above, below, before; /* zeros around the part; those before it are there already */
+} hw_row_frame;
+
+/* y[i * y_row + j] = chain over planes k and taps t of
+ *     w[k * taps + t] * x[k * x_plane + i * x_row + j + tap[t]] (+ bias)
+ * where the taps of a square are at (r, s): r * x_line + tap[s]. The rows of x may be read a vector
+ * beyond the columns. */
+typedef struct {
+    int64_t rows, columns, planes, taps;
+    const void *x;
+    int64_t x_plane, x_row, x_line;
+    const int64_t *tap;
+    const void *w;
+    const void *bias; /* one, or NULL */
+    void *y;
+    int64_t y_row;
+    const char *ahead; /* what is worth asking for meanwhile */
+} hw_rows;
+typedef void (*hw_rows_tile)(const hw_rows *job);
+
 typedef struct { /* [0] is float32, [1] float64 */
     int lanes[2];
     void (*fill[2])(const hw_frame *part);  /* frame from array, with the zeros */
@@ -75,6 +106,10 @@ typedef struct { /* [0] is float32, [1] float64 */
     hw_pixels_tile (*choose_pixels[2])(int64_t n, int64_t across, int64_t step, int64_t apart);
     /* For 2 or 3 rows of 7 outputs; NULL where there is none for the side. */
     hw_pixels_tile (*choose_square[2])(int64_t rows, int64_t side);
+    void (*fill_rows[2])(const hw_row_frame *part);
+    void (*stream[2])(int64_t n, const void *from, void *to); /* a copy, past the caches */
+    void (*weave[2])(int64_t step, int64_t n, const void *from, int64_t pitch, void *to);
+    hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step); /* a square of taps, or side 0 */
     void (*add_pixels[2])(const hw_pixel_sums *job);
 } hw_depthwise_tiles;
 

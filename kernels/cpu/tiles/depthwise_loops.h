@@ -29,8 +29,9 @@ static void TYPED(fill)(const hw_frame *part) {
     int64_t between = (part->before + part->after) * width * (int64_t)sizeof(REAL);
     int64_t full = part->channels / LANES * LANES;
     REAL *to = part->frame;
-    if (part->channels < width)
+    if (part->channels < width || part->rows == 0)
         memset(to, 0, (part->above + part->rows + part->below) * line * width * sizeof(REAL));
+    if (part->rows == 0) return;
     memset(to, 0, (part->above * line + part->before) * width * sizeof(REAL));
     to += (part->above * line + part->before) * width;
     for (int64_t i = 0; i < part->rows; i++, to += line * width) {

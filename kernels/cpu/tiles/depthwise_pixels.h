@@ -9,6 +9,20 @@
 #define INLINE static inline __attribute__((always_inline))
 #define AT(pointer) ((VEC) * (const VEC_U *)((const REAL *)(pointer) + c))
 
+/* Asks for a share of the lines that tiles will read and write later: n vectors of each row. */
+INLINE void TYPED(ask_pixels)(const hw_pixels *job, int rows, int n, int step, int64_t c) {
+    const char *x = (const char *)job->ahead + c * n * step * (int)sizeof(REAL);
+    const char *y = (const char *)job->y_ahead + c * n * (int)sizeof(REAL);
+    for (int i = 0; i < rows * step; i++, x += job->ahead_row) {
+#pragma GCC unroll 14
+        for (int k = 0; k < n * step; k++) __builtin_prefetch(x + k * HW_BYTES, 0, 2);
+    }
+    for (int i = 0; i < rows; i++, y += job->y_ahead_row) {
+#pragma GCC unroll 7
+        for (int k = 0; k < n; k++) __builtin_prefetch(y + k * HW_BYTES, 1, 2);
+    }
+}
+
 /* ---- correlation ----------------------------------------------------------------------------- */
 
 /* One vector of channels of n outputs; rows of `across` taps side by side, `step` between outputs,
@@ -16,6 +30,7 @@
 INLINE void TYPED(pixels_at)(const hw_pixels *job, const int n, const int across, const int step,
                              int64_t c) {
     VEC sum[7];
+    if (across >= 3 && job->ahead) TYPED(ask_pixels)(job, 1, n, step, c - job->first);
 #pragma GCC unroll 7
     for (int p = 0; p < n; p++) sum[p] = (VEC){0};
     for (int64_t r = 0; r < job->rows; r++) {
@@ -104,6 +119,7 @@ static hw_pixels_tile TYPED(choose_pixels)(int64_t n, int64_t across, int64_t st
 INLINE void TYPED(square_at)(const hw_pixels *job, const int rows, const int n, const int side,
                              int64_t c) {
     VEC sum[3][7], weight[9];
+    if (job->ahead) TYPED(ask_pixels)(job, rows, n, 1, c - job->first);
 #define WEIGHT(r, s) AT((const REAL *)job->w + job->w_row[r] + (s) * job->w_tap)
     if (side == 3) {
 #pragma GCC unroll 9
@@ -227,7 +243,7 @@ static void TYPED(add_pixels)(const hw_pixel_sums *job) {
         if (near && job->across == 3 && left >= 3) {
             (step == 1 ? TYPED(tile_sums_3_3_1) : TYPED(tile_sums_3_3_2))(job, row, 0);
             row += 3;
-        } else if (near && job->across == 5 && left >= 2) {
+        } else if (near && job->across == 5 && left >= 2 && HW_BYTES == 64) {
             (step == 1 ? TYPED(tile_sums_2_5_1) : TYPED(tile_sums_2_5_2))(job, row, 0);
             row += 2;
         } else if (near && job->across == 5) {

@@ -93,6 +93,8 @@ static inline void transpose_square(const float *from, int64_t from_column, floa
     EACH_LANE(STORE_LANE)
 }
 
+#define AHEAD 48 /* elements from a square to what is asked for meanwhile */
+
 /* Rows of from are contiguous downwards, rows of to across. The last squares overlap the ones
  * before. */
 static void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_column,
@@ -103,13 +105,21 @@ static void transpose(int64_t rows, int64_t columns, const float *from, int64_t 
         for (int64_t i = 0; i < rows; i += side) {
             if (i + side > rows) i = rows - side;
             const float *square = from + i + j * from_column;
-            if (side == F32_LANES)
+            if (side == F32_LANES) {
+                for (int64_t l = 0; l < side; l++)
+                    __builtin_prefetch(square + l * from_column + AHEAD);
                 transpose_square(square, from_column, to + i * to_row + j, to_row);
-            else
+            } else
                 hw_transpose_f32(square, square + from_column, square + 2 * from_column,
                                  square + 3 * from_column, to + i * to_row + j, to_row);
         }
     }
+}
+
+static void fetch(int64_t rows, int64_t columns, const float *from, int64_t from_row) {
+    if (from_row == columns) columns *= rows, rows = 1;
+    for (int64_t i = 0; i < rows; i++, from += from_row)
+        for (int64_t j = 0; j < columns; j += 16) __builtin_prefetch(from + j);
 }
 
 static void move(int64_t rows, int64_t columns, const float *from, int64_t from_row,

@@ -89,6 +89,14 @@ static inline f64v f64_fma(f64v a, f64v b, f64v c) {
 #define HW_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* The vector is in a register from here on: compilers like to load a value again for each use,
+ * which costs twice as much where it lies across two lines of the cache. */
+#if defined(__aarch64__)
+#define HW_KEEP(v) __asm__("" : "+w"(v))
+#else
+#define HW_KEEP(v) __asm__("" : "+v"(v))
+#endif
+
 #define F32_LOAD(p) (*(const f32v *)__builtin_assume_aligned((p), HW_BYTES))
 #define F64_LOAD(p) (*(const f64v *)__builtin_assume_aligned((p), HW_BYTES))
 

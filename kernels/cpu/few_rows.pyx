@@ -1,0 +1,179 @@
+"""Products of few rows: b is used once, and must not be waited for.
+
+Where rows of b are contiguous, or few steps of the chain need a panel of it transposed, all chains of
+a task advance together, some steps at a time, in the order in which b lies in memory. Where b is
+contiguous along the chain and there is but one row, as in a matrix times a vector, nothing is
+transposed: eight scalar chains at a time each go along their own line of b.
+"""
+from libc.stdint cimport int64_t
+
+from halfwave._cpu.contraction cimport Contraction
+from halfwave._cpu.packing cimport (
+    PAD, Product, ceil_div, even_steps, pack_b, real, run_of, run_tile, strip_of_a,
+)
+from halfwave._cpu.runtime cimport HW_RESUME
+
+cdef extern from "common/contraction.h" nogil:
+    int64_t HW_SEGMENT
+
+cdef enum:
+    FEW_ROWS = 16
+    LINES_OF_B = 64             # panels a task goes along at a time: 8 KiB of a row of b
+    STEPS_TRANSPOSED = 128      # of a panel that is packed: 16 KiB, for the L1 cache
+    CHAINS = 8                  # of scalars, at a time
+
+
+cdef bint has_few_rows(const Product *product) noexcept nogil:
+    cdef int64_t rows = product.problem.rows
+    return rows <= FEW_ROWS and (rows < 4 or not product.b_in_place)
+
+
+cdef bint scalar(const Product *product) noexcept nogil:
+    return product.problem.rows == 1 and product.b_k_adjacent
+
+
+cdef int64_t few_rows_elements(const Product *product) noexcept nogil:
+    """Of a worker's memory."""
+    return product.tile_columns * HW_SEGMENT + product.problem.rows * (
+        LINES_OF_B * product.tile_columns + PAD + HW_SEGMENT + PAD)
+
+
+cdef int64_t few_rows_tasks(const Product *product, int threads) noexcept nogil:
+    cdef int64_t lines = LINES_OF_B if product.b_rows_adjacent else 1
+    return max(ceil_div(product.panels, lines), min(product.panels, threads))
+
+
+cdef void few_rows_task(Product *product, int64_t index, char *packing) noexcept nogil:
+    if product.problem.itemsize == 4:
+        if scalar(product):
+            lines_of_b[float](product, index, <float *>packing)
+        else:
+            few_rows[float](product, index, <float *>packing)
+    elif scalar(product):
+        lines_of_b[double](product, index, <double *>packing)
+    else:
+        few_rows[double](product, index, <double *>packing)
+
+
+cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogil:
+    """All rows × a range of panels, some steps of every chain at a time.
+
+    Chains go on in memory beside c (HW_RESUME). 8 rows of b at a time are what prefetchers follow
+    best (42 GB/s of the 43 that reading alone reaches); more, where arithmetic takes longer. Where b
+    is contiguous along the chain, a panel of it is packed, as much as stays in the L1 cache.
+    """
+    cdef const Contraction *problem = product.problem
+    cdef int64_t width = product.tile_columns, rows = problem.rows
+    cdef int64_t panel_begin = product.panels * index // product.column_chunks
+    cdef int64_t panel_end = product.panels * (index + 1) // product.column_chunks
+    cdef int64_t first = panel_begin * width
+    cdef int64_t line_length = (panel_end - panel_begin) * width + PAD
+    cdef int64_t k_begin = product.k_begin, k_end, at, k, steps, panel, column, columns
+    cdef int64_t strip, row, height, b_k = 0, i, j
+    cdef int64_t a_row[FEW_ROWS]
+    cdef int64_t a_k[FEW_ROWS]
+    cdef const real *a[FEW_ROWS]
+    cdef const real *b
+    cdef real *chains = packing + width * HW_SEGMENT
+    cdef real *strip_memory = chains + rows * (LINES_OF_B * width + PAD)
+    cdef real *c = <real *>product.c
+    cdef real *line
+    cdef real value
+    cdef bint even_k
+    if not product.b_rows_adjacent:
+        steps = STEPS_TRANSPOSED
+    else:
+        steps = 8 if rows <= 4 and not product.b_in_place else 16
+    while k_begin < product.k_end:
+        k_end = min(k_begin + HW_SEGMENT, product.k_end)
+        k = k_end - k_begin
+        even_k = even_steps(product, k_begin, k)
+        for strip in range(product.strips):
+            row = rows * strip // product.strips
+            height = rows * (strip + 1) // product.strips - row
+            a[strip] = strip_of_a[real](product, row, height, k_begin, k, even_k,
+                                        strip_memory + row * (HW_SEGMENT + PAD), &a_row[strip],
+                                        &a_k[strip])
+        at = k_begin
+        while at < k_end:
+            k = min(steps, k_end - at)
+            for panel in range(panel_begin, panel_end):
+                column = panel * width
+                columns = min(width, problem.columns - column)
+                if product.b_rows_adjacent and columns == width:
+                    b = <const real *>product.b + problem.b_k[at] + problem.b_column[column]
+                    b_k = product.b_k.stride
+                else:
+                    b_k = width if columns * 2 > width else width // 2
+                    pack_b[real](product, column, columns, at, k, packing, 0, b_k)
+                    b = packing
+                for strip in range(product.strips):
+                    row = rows * strip // product.strips
+                    height = rows * (strip + 1) // product.strips - row
+                    run_tile[real](product, columns * 2 <= width, height, k,
+                                   a[strip] + (at - k_begin) * a_k[strip], a_row[strip], a_k[strip],
+                                   b, b_k, chains + row * line_length + column - first, line_length,
+                                   HW_RESUME if at > k_begin else 0, NULL, NULL)
+            at += k
+        for i in range(rows):
+            line = c + product.c_row[i]
+            for j in range(first, min(panel_end * width, problem.columns)):
+                value = chains[i * line_length + j - first]
+                if k_begin > product.k_begin:
+                    value = line[product.c_column[j]] + value
+                if k_end == product.k_end:
+                    if product.row_bias != NULL:
+                        value = value + (<const real *>product.row_bias)[i]
+                    if product.column_bias != NULL:
+                        value = value + (<const real *>product.column_bias)[j]
+                line[product.c_column[j]] = value
+        k_begin = k_end
+
+
+cdef void lines_of_b(Product *product, int64_t index, real *packing) noexcept nogil:
+    """One row × some panels, b contiguous along the chain."""
+    cdef const Contraction *problem = product.problem
+    cdef int64_t first = product.panels * index // product.column_chunks * product.tile_columns
+    cdef int64_t end = min(product.panels * (index + 1) // product.column_chunks
+                           * product.tile_columns, problem.columns)
+    cdef int64_t at[CHAINS]
+    cdef real sums[CHAINS]
+    cdef int64_t column, k_begin, k, p, steps, i, a_row = 0, a_k = 0
+    cdef const real *a
+    cdef const real *b
+    cdef real *to
+    cdef real value
+    cdef bint even_k
+    column = first
+    while column < end:
+        for i in range(CHAINS):     # beyond the last column: that one again
+            at[i] = problem.b_column[min(column + i, end - 1)]
+        k_begin = product.k_begin
+        while k_begin < product.k_end:
+            k = min(HW_SEGMENT, product.k_end - k_begin)
+            even_k = even_steps(product, k_begin, k)
+            a = strip_of_a[real](product, 0, 1, k_begin, k, even_k, packing, &a_row, &a_k)
+            for i in range(CHAINS):
+                sums[i] = 0
+            p = 0
+            while p < k:
+                steps = k if product.b_k.even else run_of(problem.b_k + k_begin + p, k - p, 1)
+                b = <const real *>product.b + problem.b_k[k_begin + p]
+                if real is float:
+                    product.tiles.chains_f32(steps, a + p * a_k, a_k, b, at, sums)
+                else:
+                    product.tiles.chains_f64(steps, a + p * a_k, a_k, b, at, sums)
+                p += steps
+            for i in range(min(CHAINS, end - column)):
+                to = <real *>product.c + product.c_row[0] + product.c_column[column + i]
+                value = sums[i]
+                if k_begin > product.k_begin:
+                    value = to[0] + value
+                if k_begin + k == product.k_end:
+                    if product.row_bias != NULL:
+                        value = value + (<const real *>product.row_bias)[0]
+                    if product.column_bias != NULL:
+                        value = value + (<const real *>product.column_bias)[column + i]
+                to[0] = value
+            k_begin += k
+        column += CHAINS
