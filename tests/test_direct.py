@@ -102,6 +102,8 @@ LAYERS = {
     "17 taps across": case_of((1, 2, 3, 40), 3, (1, 17), (1, 2), (0, 4)),
     "many outputs": case_of((1, 4, 5, 5), 150, 3, 2, 1),
     "many channels": case_of((1, 150, 5, 5), 4, 3, 2, 1),
+    "many terms": case_of((2, 460, 4, 3), 35, 3, 2, 1),
+    "stride 5": case_of((2, 3, 12, 11), 5, 3, 5, 1),
     "unequal strides": case_of((2, 6, 11, 12), 17, (3, 4), (3, 2), (1, 0), (2, 1)),
 }
 

@@ -210,7 +210,8 @@ cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output
         return
     while q < end:
         chain(plan, part.k, 0, part.k, plan.vectors, count,
-              part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q, part.x_k, strip.scratch + q, plan.pitch, flag,
+              part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q,
+              part.x_k, strip.scratch + q, plan.pitch, flag,
               plan.biases + panel * plan.width)
         q += lanes
     for n in range(strip.images):
