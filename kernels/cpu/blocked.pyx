@@ -54,7 +54,7 @@ cdef enum:
     MOST_PANELS = 64            # at a time
     FEW_STRIPS = 16             # b is then used so little that it should not be waited for
     ROWS_IN_PLACE = 8           # of a: at worst all fall on one set of the L1 cache, which has 8 ways
-    BYTES_IN_PLACE = 1 << 20    # of b, from the first row of a segment to its last
+    BYTES_IN_PLACE = 1 << 19    # of b, from the first row of a segment to its last
     SAME_SET = 4096             # bytes: so far apart, lines fall on one set of the L1 cache
     LEAST_ROWS = 64             # of a block, where there are enough for the threads
     LEAST_COLUMNS = 128
