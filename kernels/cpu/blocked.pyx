@@ -299,7 +299,9 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     """
     cdef int64_t rows = product.problem.rows, columns = product.problem.columns
     cdef int64_t row_chunks = 1, column_chunks = 1, blocks = 1
-    cdef double least = <double>rows * columns * (product.k_end - product.k_begin) / MOST_WORK
+    # The baseline's tiles, of 4 rows, compute fused multiply-adds in software.
+    cdef double most = MOST_WORK if product.tiles.rows > 4 else MOST_WORK >> 4
+    cdef double least = <double>rows * columns * (product.k_end - product.k_begin) / most
     cdef bint by_rows, small
     while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)
@@ -308,7 +310,8 @@ cdef void cut(Product *product, int threads) noexcept nogil:
             small = rows // row_chunks < 2 * LEAST_ROWS
         else:
             small = columns // column_chunks < 2 * LEAST_COLUMNS
-        if (small and blocks % threads == 0) or (by_rows and row_chunks == product.strips):
+        if ((small and blocks >= least and blocks % threads == 0)
+                or (by_rows and row_chunks == product.strips)):
             break
         if by_rows:
             row_chunks = min(row_chunks + (row_chunks if blocks >= threads else 1), product.strips)
