@@ -189,6 +189,16 @@ def _check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, name: str) 
         raise ValueError(f"{name} must have shape {shape}, not {out.shape}")
 
 
+def to_device(x: np.ndarray, device: str) -> np.ndarray:
+    """A NumPy array where it is to be computed: itself, or a copy in GPU memory."""
+    return runtime.device().arrays.asarray(x) if device == "cuda" else x
+
+
+def to_host(x: np.ndarray) -> np.ndarray:
+    """A NumPy array of the values: `x` itself, or a copy from GPU memory."""
+    return x.get() if on_gpu(x) else x
+
+
 def address(x: np.ndarray) -> int:
     """Of the first element."""
     return x.data.ptr if on_gpu(x) else x.ctypes.data
