@@ -89,7 +89,7 @@ def softmax_cross_entropy_backward(
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     logits = _arrays.array(logits, "logits", ndim=2)
     if not isinstance(labels, np.ndarray) and hasattr(labels, "__dlpack__"):
-        labels = _arrays.from_dlpack(labels, "labels")
+        labels = _arrays.foreign(labels, "labels")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
         raise TypeError(f"labels must be an array of integers, not {kind}")

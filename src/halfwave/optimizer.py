@@ -49,8 +49,8 @@ def sgd_momentum(
     if _plain_rates(*numbers) and _cpu.sgd_momentum(w, dw, velocity, *numbers):
         return
     target = _arrays.array(w, "w")
-    gradient = _arrays.array(dw, "dw", dtype=target.dtype, like="w is")
-    speed = _arrays.array(velocity, "velocity", dtype=target.dtype, like="w is")
+    gradient = _arrays.array(dw, "dw", beside=target, like="w is")
+    speed = _arrays.array(velocity, "velocity", beside=target, like="w is")
     for name, given in (("dw", gradient), ("velocity", speed)):
         if given.shape != target.shape:
             raise ValueError(f"{name} must have w's shape, {target.shape}, not {given.shape}")

@@ -122,7 +122,7 @@ def max_pool2d_backward(
         As for `max_pool2d`, and where dy has another shape than y.
     """
     x = _arrays.array(x, "x", ndim=4)
-    dy = _arrays.array(dy, "dy", ndim=4, dtype=x.dtype, like="x is")
+    dy = _arrays.array(dy, "dy", ndim=4, beside=x, like="x is")
     plan = _pooling(x, size, stride, padding, dilation, layout, ceil_mode)
     if dy.shape != plan.y_shape:
         raise ValueError(f"dy must have shape {plan.y_shape}, as max_pool2d gives, not {dy.shape}")
@@ -214,7 +214,7 @@ def spatial_pyramid_pool_backward(
     given = _arrays.array(x, "x", ndim=4)
     x, sizes = _pyramid(given, levels, layout)
     batch, height, width, channels = x.shape
-    dy = _arrays.array(dy, "dy", dtype=x.dtype, like="x is")
+    dy = _arrays.array(dy, "dy", beside=x, like="x is")
     y_shape = (batch, channels * sum(n * n for n in sizes))
     if dy.shape != y_shape:
         raise ValueError(
