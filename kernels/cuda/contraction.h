@@ -9,11 +9,11 @@
  * vectors of 16 bytes. Those of a warp touch 128 bytes side by side, or fewer and the same. Per k
  * and thread of 8 × 8 that is 64 multiply-adds for 4 loads.
  *
- * Folding. A segment's chain ends where the step's number is a multiple of 512 / STEP. Then s is
- * added to the super-segment's total, which lies in shared memory, each thread its own, without
- * barriers: 32 vectors read and written per 512 k's cost less than a second set of registers, which
- * would halve the tile. The total over super-segments, once in 16384 k's, lies in the output
- * itself. The first s (and u) is taken as it is: +0 + -0 would be another number.
+ * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
+ * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a second
+ * set of registers, which would halve the tile. The total over super-segments lies in the output
+ * itself: read and written once in 16384 k's. The first s (and u) is taken as it is, for +0 + -0
+ * would be another number.
  *
  * The last step may be shorter. Then its chain stops: +0 * +0 more would turn -0 into +0.
  *
@@ -45,7 +45,11 @@ enum HwLanes {
     HW_ALONG      /* over 8 k's of 4 rows (columns): for operands that lie along k */
 };
 
-enum { HW_ALONG_LANES = 8, HW_SEGMENTS = HW_SUPER_SEGMENT / HW_SEGMENT };
+enum {
+    HW_ALONG_LANES = 8,
+    HW_SEGMENTS = HW_SUPER_SEGMENT / HW_SEGMENT, /* of a super-segment */
+    HW_UNROLLED = 8                              /* k's: 9 KB of code of an 8 × 8 tile */
+};
 
 /* DOWN × ACROSS outputs a thread in vectors of HW_PER_16, LANES_DOWN threads of a warp below each
  * other. */
@@ -68,12 +72,16 @@ struct HwTile {
         A_PITCH = ROWS + HW_PER_16,
         B_PITCH = COLUMNS + HW_PER_16,
         STAGE = STEP * (A_PITCH + B_PITCH),
-        STAGED = STAGES * STAGE,            /* numbers of shared memory for up to one segment */
-        FOLDED = STAGED + THREADS * OUTPUTS /* and for more */
+        STAGED = STAGES * STAGE,
+        TOTALS = THREADS * OUTPUTS,
+        /* Numbers of shared memory for up to one segment, and for more. */
+        SHARED = STAGED < TOTALS ? TOTALS : STAGED,
+        SHARED_FOLDED = STAGED + TOTALS
     };
     static_assert(ROWS % (DOWN * LANES_DOWN) == 0 && COLUMNS % (ACROSS * LANES_ACROSS) == 0, "");
     static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0, "");
-    static_assert(HW_SEGMENT % STEP == 0 && STEP % HW_ALONG_LANES == 0 && STAGES >= 2, "");
+    static_assert(STEP % HW_ALONG_LANES == 0 && STAGES >= 2, "");
+    static_assert(HW_SEGMENT % (STEP * STAGES) == 0, "a segment begins in the first stage");
 };
 
 /* An operand of any strides. HW_ALONG: of k stride 1; HW_ACROSS_16: of stride 1 over rows (columns),
@@ -169,7 +177,7 @@ template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
 template <class Tile, bool WHOLE>
 HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a, const real *b,
                              int count) {
-#pragma unroll(WHOLE ? Tile::STEP : 1)
+#pragma unroll(WHOLE ? HW_UNROLLED : 1)
     for (int k = 0; k < (WHOLE ? (int)Tile::STEP : count); k++) {
         real row[Tile::DOWN], column[Tile::ACROSS];
 #pragma unroll
@@ -186,65 +194,90 @@ HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a,
     }
 }
 
-/* A segment's end: s is folded into the totals, and into the output where a super-segment, or (LAST)
- * all, ends with it. `segment` counts from the part's first; row and column are the thread's. */
-template <class Tile, bool LAST, class Sink>
-HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], const Sink &c, int64_t row,
-                         int64_t column, int64_t segment, real16 *total) {
-    int in_super = (int)(segment % HW_SEGMENTS);
-    bool supers = segment >= HW_SEGMENTS, ends = LAST || in_super == HW_SEGMENTS - 1;
+/* Where in a tile a thread's first output lies. */
+template <class Tile> struct HwPlace {
+    int row, column;
+    __device__ __forceinline__ HwPlace(int t) {
+        int warp = t / 32, lane = t % 32;
+        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN +
+              lane / Tile::LANES_ACROSS * HW_PER_16;
+        column = warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS +
+                 lane % Tile::LANES_ACROSS * HW_PER_16;
+    }
+};
+
+/* x, of which the compiler knows nothing: what depends on it cannot be moved up out of a loop. */
+HW_FUNCTION int hw_opaque(int x) {
+#ifndef HW_EMULATED
+    asm volatile("" : "+r"(x));
+#endif
+    return x;
+}
+
+/* A segment's end: s is folded into the super-segment's total, and starts anew. */
+template <class Tile>
+HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], bool first, real16 *total) {
 #pragma unroll
-    for (int i = 0; i < Tile::DOWN; i++) {
-        int64_t at_row = row + i / HW_PER_16 * HW_PER_16 * Tile::LANES_DOWN + i % HW_PER_16;
+    for (int i = 0; i < Tile::DOWN; i++)
 #pragma unroll
         for (int j = 0; j < Tile::ACROSS; j += HW_PER_16) {
-            real16 u;
-            real16 *mine = total + (i * Tile::ACROSS + j) / HW_PER_16 * Tile::THREADS;
+            real16 *mine = total + (i * Tile::ACROSS + j) / HW_PER_16 * Tile::THREADS, u;
+            if (!first) {
+                u = *mine;
+#pragma unroll
+                for (int e = 0; e < HW_PER_16; e++) s[i][j + e] = u.v[e] + s[i][j + e];
+            }
 #pragma unroll
             for (int e = 0; e < HW_PER_16; e++) u.v[e] = s[i][j + e], s[i][j + e] = 0;
-            if (in_super) {
-                real16 before = *mine;
-#pragma unroll
-                for (int e = 0; e < HW_PER_16; e++) u.v[e] = before.v[e] + u.v[e];
-            }
-            if (!ends) {
-                *mine = u;
-                continue;
-            }
-            int64_t at = column + j * Tile::LANES_ACROSS;
-            if (at_row >= c.rows || at >= c.columns) continue;
-            bool whole = at + HW_PER_16 <= c.columns;
-#pragma unroll
-            for (int e = 0; e < HW_PER_16; e++)
-                if (whole || at + e < c.columns) {
-                    if (supers) u.v[e] = *c.place(at_row, at + e) + u.v[e];
-                    if (LAST && c.biased) u.v[e] = u.v[e] + c.bias(at_row, at + e);
-                    if (!(c.vectors && whole)) *c.place(at_row, at + e) = u.v[e];
-                }
-            if (c.vectors && whole) *(real16 *)c.place(at_row, at) = u;
+            *mine = u;
         }
+}
+
+/* A super-segment's end: its total is folded into the output, whose tile begins at (row, column);
+ * the bias added, if it is the last one. A loop over what is worked out anew each time: the addresses
+ * of 64 outputs would take the multiply-adds' registers. */
+template <class Tile, class Sink>
+HW_FUNCTION void hw_store(const Sink &c, int64_t row, int64_t column, bool first, bool last,
+                          const real *totals) {
+    int t = hw_opaque(threadIdx.x);
+    HwPlace<Tile> place(t);
+    const real16 *total = (const real16 *)totals + t;
+    row += place.row;
+    column += place.column;
+    enum { VECTORS = Tile::ACROSS / HW_PER_16 };
+#pragma unroll 1
+    for (int n = 0; n < Tile::DOWN * VECTORS; n++) {
+        int down = n / VECTORS, across = n % VECTORS;
+        int64_t i = row + down % HW_PER_16 + down / HW_PER_16 * HW_PER_16 * Tile::LANES_DOWN;
+        int64_t j = column + across * HW_PER_16 * Tile::LANES_ACROSS;
+        if (i >= c.rows || j >= c.columns) continue;
+        real16 y = total[n * Tile::THREADS];
+        bool whole = j + HW_PER_16 <= c.columns, at_once = whole && c.vectors;
+#pragma unroll
+        for (int e = 0; e < HW_PER_16; e++)
+            if (whole || j + e < c.columns) {
+                if (!first) y.v[e] = *c.place(i, j + e) + y.v[e];
+                if (last && c.biased) y.v[e] = y.v[e] + c.bias(i, j + e);
+                if (!at_once) *c.place(i, j + e) = y.v[e];
+            }
+        if (at_once) *(real16 *)c.place(i, j) = y;
     }
 }
 
 /* The tile whose first output is (row, column), of the terms k_begin (a multiple of 512; of 16384,
- * if there are more than one segment) to k_end. `shared` holds Tile::STAGED numbers, or FOLDED for
- * more than 512 terms. */
+ * if there is more than one segment) to k_end. `shared` holds Tile::SHARED numbers, or
+ * SHARED_FOLDED for more than 512 terms. */
 template <class Tile, class A, class B, class Sink>
 HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row, int64_t column,
                              int64_t k_begin, int64_t k_end, real *shared) {
-    int t = threadIdx.x, warp = t / 32, lane = t % 32;
-    int i = (warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN) +
-            lane / Tile::LANES_ACROSS * HW_PER_16;
-    int j = (warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS) +
-            lane % Tile::LANES_ACROSS * HW_PER_16;
-    real16 *total = (real16 *)(shared + Tile::STAGED) + t;
+    HwPlace<Tile> place(threadIdx.x);
+    int64_t terms = k_end - k_begin;
+    real *totals = shared + (terms > HW_SEGMENT ? Tile::STAGED : 0);
+    real16 *total = (real16 *)totals + threadIdx.x;
     HwCopies<Tile, Tile::ROWS, Tile::A_PITCH, A> copies_a(a, row, k_begin);
     HwCopies<Tile, Tile::COLUMNS, Tile::B_PITCH, B> copies_b(b, column, k_begin);
-    int64_t terms = k_end - k_begin, steps = (terms + Tile::STEP - 1) / Tile::STEP;
-    int64_t copied = 0; /* steps */
-    auto copy = [&](int slot) {
+    auto copy = [&](int slot, int64_t left) {
         real *stage = shared + slot * Tile::STAGE;
-        int64_t left = terms - copied * Tile::STEP;
         if (left >= Tile::STEP) {
             copies_a.template step<true>(stage, 0);
             copies_b.template step<true>(stage + Tile::STEP * Tile::A_PITCH, 0);
@@ -253,30 +286,38 @@ HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row,
             copies_b.template step<false>(stage + Tile::STEP * Tile::A_PITCH, (int)left);
         }
         hw_copies_commit();
-        copied++;
     };
     real s[Tile::DOWN][Tile::ACROSS] = {};
+    const int AHEAD = Tile::STAGES - 1;
 #pragma unroll
-    for (int slot = 0; slot < Tile::STAGES - 1; slot++) copy(slot);
-    int slot = 0;
-    for (int64_t step = 0; step < steps; step++) {
-        hw_copies_wait<Tile::STAGES - 2>();
+    for (int step = 0; step < AHEAD; step++) copy(step, terms - step * Tile::STEP);
+    int step = 0, segment = 0; /* of the segment, of the super-segment */
+    bool first_super = true;
+    for (; terms > 0; terms -= Tile::STEP) {
+        if (step == HW_SEGMENT / Tile::STEP) {
+            hw_fold<Tile>(s, segment == 0, total);
+            step = 0;
+            if (++segment == HW_SEGMENTS) {
+                hw_store<Tile>(c, row, column, first_super, false, totals);
+                segment = 0;
+                first_super = false;
+            }
+        }
+        hw_copies_wait<AHEAD - 1>();
         __syncthreads(); /* and all have read what is overwritten next */
-        copy(slot == 0 ? Tile::STAGES - 1 : slot - 1);
-        const real *stage = shared + slot * Tile::STAGE;
-        const real *from_a = stage + i, *from_b = stage + Tile::STEP * Tile::A_PITCH + j;
-        int64_t left = terms - step * Tile::STEP;
-        if (left >= Tile::STEP)
+        copy((step + AHEAD) % Tile::STAGES, terms - AHEAD * Tile::STEP);
+        const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+        const real *from_a = stage + place.row;
+        const real *from_b = stage + Tile::STEP * Tile::A_PITCH + place.column;
+        if (terms >= Tile::STEP)
             hw_multiply<Tile, true>(s, from_a, from_b, 0);
         else
-            hw_multiply<Tile, false>(s, from_a, from_b, (int)left);
-        slot = slot == Tile::STAGES - 1 ? 0 : slot + 1;
-        if ((step + 1) % (HW_SEGMENT / Tile::STEP) == 0 && step + 1 < steps)
-            hw_fold<Tile, false>(s, c, row + i, column + j, step / (HW_SEGMENT / Tile::STEP),
-                                 total);
+            hw_multiply<Tile, false>(s, from_a, from_b, (int)terms);
+        step++;
     }
-    hw_fold<Tile, true>(s, c, row + i, column + j, terms > 0 ? (terms - 1) / HW_SEGMENT : 0,
-                        total);
+    __syncthreads(); /* with no more than one segment the totals take the stages' place */
+    hw_fold<Tile>(s, segment == 0, total);
+    hw_store<Tile>(c, row, column, first_super, true, totals);
 }
 
 /* Which tile a block has, of row_tiles × column_tiles: bands of 8 rows of tiles, so that blocks at

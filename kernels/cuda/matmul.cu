@@ -12,7 +12,7 @@ enum { BLOCKS = 2 };
 typedef HwTile<64, 64, 8, 4, 4, 16, 2> Tile;
 enum { BLOCKS = 4 };
 #elif HW_TILE == 2
-typedef HwTile<32, 32, 4, 4, 4, 16, 3> Tile;
+typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };
 #else
 typedef HwTile<8, 128, 4, 4, 2, 16, 4> Tile;

@@ -34,16 +34,16 @@ class Tile(NamedTuple):
 
     def shared(self, itemsize: int, terms: int) -> int:
         """Bytes of shared memory."""
-        pitch = 16 // itemsize
-        staged = self.stages * 16 * (self.rows + self.columns + 2 * pitch)
-        return (staged + (self.rows * self.columns if terms > SEGMENT else 0)) * itemsize
+        staged = self.stages * 16 * (self.rows + self.columns + 2 * (16 // itemsize))
+        totals = self.rows * self.columns
+        return (staged + totals if terms > SEGMENT else max(staged, totals)) * itemsize
 
 
 def tiles(itemsize: int) -> tuple[Tile, ...]:
     return (
         Tile(128, 128 if itemsize == 4 else 64, 256, 2, 1, 1.0, True),
         Tile(64, 64, 128, 2, 1, 0.8, True),
-        Tile(32, 32, 64, 3, 1, 0.45, False),
+        Tile(32, 32, 64, 4, 1, 0.45, False),
         Tile(8, 128, 64, 4, 4, 0.2, False),
     )
 
