@@ -1,19 +1,19 @@
-/* One tile of a contraction (CONTRACT.md section 3) by one block: what matrix products, convolutions
- * as implicit products and Winograd's products share.
+/* One tile of a contraction (CONTRACT.md section 3) by one block: what matrix products,
+ * convolutions as implicit products and Winograd's products share.
  *
  *     c(i, j) = fold over segments of chains over k of a(i, k) * b(k, j), + bias
  *
- * A block has ROWS × COLUMNS outputs, a thread DOWN × ACROSS of them in registers: one chain each, so
- * that k is never divided among threads. Both operands go through shared memory, STEP k's at a time
- * as [k][row or column], by asynchronous copies STAGES - 1 steps ahead; a thread reads both in
+ * A block has ROWS × COLUMNS outputs, a thread DOWN × ACROSS of them in registers: one chain each,
+ * so that k is never divided among threads. Both operands go through shared memory, STEP k's at a
+ * time as [k][row or column], by asynchronous copies STAGES - 1 steps ahead; a thread reads both in
  * vectors of 16 bytes. Those of a warp touch 128 bytes side by side, or fewer and the same. Per k
  * and thread of 8 × 8 that is 64 multiply-adds for 4 loads.
  *
  * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
- * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a second
- * set of registers, which would halve the tile. The total over super-segments lies in the output
- * itself: read and written once in 16384 k's. The first s (and u) is taken as it is, for +0 + -0
- * would be another number.
+ * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a
+ * second set of registers, which would halve the tile. The total over super-segments lies in the
+ * output itself: read and written once in 16384 k's. The first s (and u) is taken as it is, for +0
+ * + -0 would be another number.
  *
  * The last step may be shorter. Then its chain stops: +0 * +0 more would turn -0 into +0.
  *
@@ -41,7 +41,8 @@
 
 enum HwLanes {
     HW_ACROSS,    /* over rows (columns), one number each; each thread has few of them, many k's */
-    HW_ACROSS_16, /* the same by 16 bytes: neighbours lie side by side, aligned, all there or none */
+    HW_ACROSS_16, /* the same by 16 bytes: neighbours lie side by side, aligned, all there or none
+                   */
     HW_ALONG      /* over 8 k's of 4 rows (columns): for operands that lie along k */
 };
 
@@ -84,8 +85,8 @@ struct HwTile {
     static_assert(HW_SEGMENT % (STEP * STAGES) == 0, "a segment begins in the first stage");
 };
 
-/* An operand of any strides. HW_ALONG: of k stride 1; HW_ACROSS_16: of stride 1 over rows (columns),
- * 16-byte aligned in all else. */
+/* An operand of any strides. HW_ALONG: of k stride 1; HW_ACROSS_16: of stride 1 over rows
+ * (columns), 16-byte aligned in all else. */
 template <int LANES_> struct HwStrided {
     enum { LANES = LANES_ };
     struct Outer {
@@ -134,9 +135,9 @@ template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
         WIDTH = Loader::LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
         UNITS = SIZE / WIDTH,
         ALONG = Loader::LANES == HW_ALONG,
-        K_LANES = ALONG                    ? HW_ALONG_LANES
-                  : UNITS < Tile::THREADS ? Tile::THREADS / UNITS
-                                          : 1, /* k's that the block copies at once */
+        K_LANES = ALONG         ? HW_ALONG_LANES
+        : UNITS < Tile::THREADS ? Tile::THREADS / UNITS
+                                : 1, /* k's that the block copies at once */
         UNITS_AT_ONCE = Tile::THREADS / K_LANES,
         CONTEXTS = UNITS / UNITS_AT_ONCE
     };
@@ -234,8 +235,8 @@ HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], bool first, real16
 }
 
 /* A super-segment's end: its total is folded into the output, whose tile begins at (row, column);
- * the bias added, if it is the last one. A loop over what is worked out anew each time: the addresses
- * of 64 outputs would take the multiply-adds' registers. */
+ * the bias added, if it is the last one. A loop over what is worked out anew each time: the
+ * addresses of 64 outputs would take the multiply-adds' registers. */
 template <class Tile, class Sink>
 HW_FUNCTION void hw_store(const Sink &c, int64_t row, int64_t column, bool first, bool last,
                           const real *totals) {

@@ -16,8 +16,8 @@ HW_KERNEL fold_parts(const real *parts, const real *bias, real *to, int64_t slic
     int64_t at = hw_thread();
     if (at >= slices * outputs) return;
     int64_t slice = at / outputs, output = at - slice * outputs;
-    real y = hw_fold_parts(parts + slice * count * outputs + output, outputs, count,
-                           (int)per_super);
+    real y =
+        hw_fold_parts(parts + slice * count * outputs + output, outputs, count, (int)per_super);
     if (bias) y = y + bias[output / columns * bias_row + output % columns * bias_column];
     for (int d = (int)result.dimensions - 1; d >= 0; d--) {
         to += at % result.shape[d] * result.stride[d];

@@ -7,22 +7,22 @@
 
 #if HW_TILE == 0
 typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
-enum { BLOCKS = 2 };
+enum { BLOCKS = 1 };
 #elif HW_TILE == 1
 typedef HwTile<64, 64, 8, 4, 4, 16, 2> Tile;
-enum { BLOCKS = 4 };
+enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };
 #else
 typedef HwTile<8, 128, 4, 4, 2, 16, 4> Tile;
-enum { BLOCKS = 8 };
+enum { BLOCKS = 6 };
 #endif
 
 enum { DIMENSIONS = 16 };
 
-/* c[slice] = a[slice] b[slice] + bias. The slices' dimensions in C order; strides in numbers. Part p
- * of an axis has the terms from p * part_terms on, and lies at c + p * c_part. */
+/* c[slice] = a[slice] b[slice] + bias. The slices' dimensions in C order; strides in numbers. Part
+ * p of an axis has the terms from p * part_terms on, and lies at c + p * c_part. */
 struct Product {
     int64_t rows, columns, terms, part_terms, a_row, a_k, b_k, b_column, c_row, c_column, c_part,
         bias_row, bias_column;
@@ -49,8 +49,8 @@ product(const real *a, const real *b, const real *bias, real *c, Product p) {
     int64_t part = blockIdx.x / tiles, begin = part * p.part_terms, end = begin + p.part_terms;
     HwStrided<HW_A_LANES> rows = {a, p.rows, p.a_row, p.a_k};
     HwStrided<HW_B_LANES> columns = {b, p.columns, p.b_column, p.b_k};
-    HwStridedSink sink = {c + part * p.c_part, p.rows,        p.columns,      p.c_row,
-                          p.c_column,          bias,          p.bias_row,     p.bias_column,
+    HwStridedSink sink = {c + part * p.c_part, p.rows,         p.columns,  p.c_row,
+                          p.c_column,          bias,           p.bias_row, p.bias_column,
                           p.vectors != 0,      bias != nullptr};
     hw_contract<Tile>(rows, columns, sink, (int64_t)row_tile * Tile::ROWS,
                       (int64_t)column_tile * Tile::COLUMNS, begin, end < p.terms ? end : p.terms,
