@@ -93,8 +93,9 @@
 
 #define TILE(type, rows)                                                                         \
     static void tile_##type##_##rows(int64_t k, const REAL *a, int64_t a_row, int64_t a_k,       \
-                                     const REAL *b, int64_t b_k, REAL *c, int64_t c_row,         \
-                                     int flags, const REAL *row_bias, const REAL *column_bias) { \
+                                     const REAL *b, int64_t b_k, int64_t b_ahead, REAL *c,       \
+                                     int64_t c_row, int flags, const REAL *row_bias,             \
+                                     const REAL *column_bias) {                                  \
         VEC x, left;                                                                             \
         RIGHT(VEC right;)                                                                        \
         VEC_U *to = (VEC_U *)c;                                                                  \
@@ -111,6 +112,10 @@
             OPAQUE(step5)                                                                        \
             left = ((const VEC_U *)b)[0];                                                        \
             RIGHT(right = ((const VEC_U *)b)[1];)                                                \
+            if (b_ahead) {                                                                       \
+                __builtin_prefetch(b + b_ahead, 0, 2);                                           \
+                RIGHT(__builtin_prefetch(b + b_ahead + LANES, 0, 2);)                            \
+            }                                                                                    \
             EACH_##rows(STEP)                                                                    \
         }                                                                                        \
         if (flags & HW_ACCUMULATE) {                                                             \
