@@ -303,8 +303,8 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     cdef double most = MOST_WORK if product.tiles.rows > 4 else MOST_WORK >> 4
     cdef double least = <double>rows * columns * (product.k_end - product.k_begin) / most
     # A few panels that threads cannot share evenly stay together, if strips can be cut better.
-    cdef bint uneven = product.panels % threads != 0 and product.panels < min(4 * threads,
-                                                                            product.strips)
+    cdef bint uneven = (product.panels % threads != 0
+                        and product.panels < min(4 * threads, product.strips))
     cdef bint by_rows, small
     while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)

@@ -56,9 +56,9 @@ static void fp_restore(fp_environment before) { fesetenv(&before); }
 #define SPINS 4000 /* about 50 µs of pauses before a worker sleeps */
 #define POLL_NS 50000000
 
-/* Handing work over is lines of the cache that change hands, some tens of nanoseconds each: all that
- * a worker must know of a job comes with the line on which it spins, all that changes while the job
- * runs is in another. */
+/* Handing work over is lines of the cache that change hands, some tens of nanoseconds each: all
+ * that a worker must know of a job comes with the line on which it spins, all that changes while
+ * the job runs is in another. */
 static struct {
     _Alignas(64) atomic_uint generation; /* one more with every job */
     hw_task task;
