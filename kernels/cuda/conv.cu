@@ -23,9 +23,6 @@
 #include "common/contraction.h"
 #include "cuda/async.h"
 
-#define HW_KERNEL_BOUNDS(threads, blocks) \
-    extern "C" __global__ void __launch_bounds__(threads, blocks)
-
 typedef HW_INDEX coordinate; /* of rows and columns of an image: int where all fit */
 
 enum {
@@ -60,9 +57,17 @@ struct Problem {
     Residues residues[2];
 };
 
+struct Block { /* what a block has: its first row and column; its part, of how many tiles each */
+    int64_t row, column, part, group, tile, tiles;
+};
+
 struct Place { /* in b, of a column or a term: the meeting point is the sum */
     int64_t offset;
     coordinate h, w;
+};
+
+struct Term { /* its digits */
+    coordinate digit[3];
 };
 
 struct Shared {
@@ -71,10 +76,13 @@ struct Shared {
     int64_t c_column[HW_COLUMNS], a_term[2][STEP];
     Axis axis[2];
     int64_t a_base[2], c_base[2];
+    Block block;
+    Term next[STEP], step; /* the terms to be listed next, and how to go on by STEP terms */
 };
 static_assert(sizeof(Shared) <= HW_SHARED, "the host gives less shared memory");
 
-#define NOWHERE (-((coordinate)1 << (8 * sizeof(coordinate) - 2))) /* outside of b, whatever is added */
+#define NOWHERE \
+    (-((coordinate)1 << (8 * sizeof(coordinate) - 2))) /* outside of b, whatever is added */
 #define NO_COLUMN (-1 - 0x7fffffffffffffffll)
 
 /* The problem of residue `first` along an axis: which taps meet it, and where. */
@@ -92,26 +100,24 @@ HW_FUNCTION void residue(const Residues &of, int64_t first, Axis *axis, int64_t 
     *c_base = first * of.c_step;
 }
 
-/* Which part of the problem a block has. */
-struct Block {
-    int64_t row, column, part, group, tile, tiles; /* of tiles, parts apart */
-};
-
 /* False if it has none. Shared memory then holds the axes and the columns of the block. */
-HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared, Block *block) {
+HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared) {
     int64_t at = blockIdx.x + (int64_t)blockIdx.y * gridDim.x;
     int64_t tiles = p.row_tiles * p.column_tiles * p.groups;
     int64_t of_class = at / (tiles * parts);
     if (of_class >= p.classes[0] * p.classes[1]) return false;
-    block->tiles = tiles * p.classes[0] * p.classes[1];
-    at -= of_class * tiles * parts;
-    block->part = at / tiles;
-    at -= block->part * tiles;
-    block->tile = of_class * tiles + at;
-    block->row = at % p.row_tiles * HW_ROWS;
-    at /= p.row_tiles;
-    block->column = at % p.column_tiles * HW_COLUMNS;
-    block->group = at / p.column_tiles;
+    if (threadIdx.x == 0) {
+        Block *block = &shared->block;
+        block->tiles = tiles * p.classes[0] * p.classes[1];
+        at -= of_class * tiles * parts;
+        block->part = at / tiles;
+        at -= block->part * tiles;
+        block->tile = of_class * tiles + at;
+        block->row = at % p.row_tiles * HW_ROWS;
+        at /= p.row_tiles;
+        block->column = at % p.column_tiles * HW_COLUMNS;
+        block->group = at / p.column_tiles;
+    }
     if (threadIdx.x < 2) {
         int i = threadIdx.x;
         Axis axis = p.axis[i];
@@ -125,6 +131,7 @@ HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared, Block *b
     }
     __syncthreads();
     const Axis *axis = shared->axis;
+    const Block *block = &shared->block;
     int64_t columns = p.columns * axis[0].columns * axis[1].columns;
     for (int j = threadIdx.x; j < HW_COLUMNS; j += THREADS) {
         Place place = {0, NOWHERE, 0};
@@ -167,53 +174,38 @@ HW_FUNCTION int thread_column(int j) {
     return (j / HW_PER_16 * COLUMNS_APART + own) * HW_PER_16 + j % HW_PER_16;
 }
 
-/* A term's digits, and how to go on by STEP terms. */
-struct Terms {
-    coordinate digit[3], step[3], size[2]; /* sizes of digits 1 and 2 */
-
-    __device__ __forceinline__ Terms(const Axis *axis, int64_t at) {
-        for (int i = 0; i < 2; i++) size[i] = axis[i].terms ? (coordinate)axis[i].terms : 1;
-        split(at, digit);
-        split(STEP, step);
-    }
-    __device__ __forceinline__ void split(int64_t at, coordinate *d) const {
-        int64_t left = at / size[1];
-        d[2] = (coordinate)(at - left * size[1]);
-        d[0] = (coordinate)(left / size[0]);
-        d[1] = (coordinate)(left - d[0] * (int64_t)size[0]);
-    }
-    __device__ __forceinline__ void advance() {
-        digit[2] += step[2];
-        bool carry = digit[2] >= size[1];
-        if (carry) digit[2] -= size[1];
-        digit[1] += step[1] + carry;
-        carry = digit[1] >= size[0];
-        if (carry) digit[1] -= size[0];
-        digit[0] += step[0] + carry;
-    }
-};
+/* The digits of term number `at`; of a problem without terms, any. */
+HW_FUNCTION Term term_of(const Axis *axis, int64_t at) {
+    int64_t size1 = axis[0].terms ? axis[0].terms : 1, size2 = axis[1].terms ? axis[1].terms : 1;
+    int64_t left = at / size2;
+    return {{(coordinate)(left / size1), (coordinate)(left % size1), (coordinate)(at % size2)}};
+}
 
 /* The table of the next STEP terms, of which `count` exist, by the first STEP threads. */
-HW_FUNCTION void list_terms(const Problem &p, Shared *shared, Terms *terms, int slot, int count) {
+HW_FUNCTION void list_terms(const Problem &p, Shared *shared, int slot, int count) {
     if (threadIdx.x >= STEP) return;
     Place place = {0, NOWHERE, 0};
+    const Axis *axis = shared->axis;
+    coordinate *d = shared->next[threadIdx.x].digit, *step = shared->step.digit;
     if ((int)threadIdx.x < count) {
-        const coordinate *d = terms->digit;
-        coordinate h = d[1] * (coordinate)shared->axis[0].term_step;
-        coordinate w = d[2] * (coordinate)shared->axis[1].term_step;
-        place.offset = d[0] * p.b_term + h * p.b_axis[0] + w * p.b_axis[1];
-        place.h = h;
-        place.w = w;
+        place.h = d[1] * (coordinate)axis[0].term_step;
+        place.w = d[2] * (coordinate)axis[1].term_step;
+        place.offset = d[0] * p.b_term + place.h * p.b_axis[0] + place.w * p.b_axis[1];
         shared->a_term[slot][threadIdx.x] =
             d[0] * p.a_term[0] + d[1] * p.a_term[1] + d[2] * p.a_term[2];
     }
     shared->term[slot][threadIdx.x] = place;
-    terms->advance();
+    bool carry = d[2] + step[2] >= axis[1].terms;
+    d[2] += step[2] - (carry ? (coordinate)axis[1].terms : 0);
+    d[1] += step[1] + carry;
+    carry = d[1] >= axis[0].terms;
+    d[1] -= carry ? (coordinate)axis[0].terms : 0;
+    d[0] += step[0] + carry;
 }
 
 /* Copies one tile of a and of b, whose terms slot lists. */
 HW_FUNCTION void copy_tiles(const Problem &p, Shared *shared, int stage, int slot, int count,
-                            const real *a, const real *b, int64_t rows) {
+                            const real *a, const real *b, int rows) {
     int t = threadIdx.x;
 #if HW_A_ALONG_TERMS
 #pragma unroll
@@ -273,33 +265,71 @@ HW_FUNCTION void multiply_add(const Shared *shared, int stage, int k,
         for (int j = 0; j < THREAD_COLUMNS; j++) chain[i][j] = hw_fma(a[i], b[j], chain[i][j]);
 }
 
-/* Where a part's results are, of the thread: `part_of`[THREADS · n] is the n-th. */
-HW_FUNCTION int64_t part_of(const Block &block, int64_t part) {
-    return ((part * block.tiles + block.tile) * THREADS * THREAD_ROWS * THREAD_COLUMNS) +
-           threadIdx.x;
+HW_FUNCTION int rows_of(const Problem &p, const Block &block) {
+    int64_t rows = p.rows - block.row;
+    return rows < HW_ROWS ? (int)rows : HW_ROWS;
 }
 
-HW_KERNEL_BOUNDS(THREADS, HW_BLOCKS) convolve(Problem p, const real *a, const real *b,
-                                              const real *bias, real *c, real *partial) {
+/* Where the first of a part's results is, of this thread: they are THREADS apart. */
+HW_FUNCTION int64_t part_of(const Block &block, int64_t part) {
+    return (part * block.tiles + block.tile) * THREADS * THREAD_ROWS * THREAD_COLUMNS + threadIdx.x;
+}
+
+/* Folds the chains of a segment into the results. */
+HW_FUNCTION void store(const Problem &p, const Shared *shared,
+                       const real (&chain)[THREAD_ROWS][THREAD_COLUMNS], bool first, bool last,
+                       const real *bias, real *c, real *partial) {
+    const Block &block = shared->block;
+    int rows = rows_of(p, block);
+    if (partial) {
+        partial += part_of(block, block.part);
+#pragma unroll
+        for (int i = 0; i < THREAD_ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < THREAD_COLUMNS; j++) {
+                real *to = partial + (i * THREAD_COLUMNS + j) * THREADS;
+                *to = first ? chain[i][j] : *to + chain[i][j];
+            }
+        return;
+    }
+    c += block.group * p.c_group + shared->c_base[0] + shared->c_base[1] + block.row * p.c_row;
+    bias += bias ? block.group * p.rows + block.row : 0;
+#pragma unroll
+    for (int i = 0; i < THREAD_ROWS; i++) {
+        int row = thread_row(i);
+        if (row >= rows) continue;
+#pragma unroll
+        for (int j = 0; j < THREAD_COLUMNS; j++) {
+            int64_t column = shared->c_column[thread_column(j)];
+            if (column == NO_COLUMN) continue;
+            real *to = c + row * p.c_row + column;
+            real y = first ? chain[i][j] : *to + chain[i][j];
+            *to = last && bias ? y + bias[row] : y;
+        }
+    }
+}
+
+HW_KERNEL_BOUNDS(THREADS, HW_BLOCKS)
+convolve(Problem p, const real *a, const real *b, const real *bias, real *c, real *partial) {
     HW_DYNAMIC_SHARED(Shared, shared);
-    Block block;
-    if (!begin(p, p.parts, shared, &block)) return;
+    if (!begin(p, p.parts, shared)) return;
+    const Block &block = shared->block;
     int64_t all = p.terms * shared->axis[0].terms * shared->axis[1].terms;
     int64_t first = block.part * p.part;
     if (first >= all && block.part) return; /* a class of fewer terms than the others */
-    int left = (int)(all - first < p.part ? all - first : p.part);
-    int64_t rows = p.rows - block.row;
+    int left = (int)(all - first < p.part ? all - first : p.part), rows = rows_of(p, block);
     a += block.group * p.a_group + shared->a_base[0] + shared->a_base[1] + block.row * p.a_row;
     b += block.group * p.b_group;
-    c += block.group * p.c_group + shared->c_base[0] + shared->c_base[1] + block.row * p.c_row;
-    if (bias) bias += block.group * p.rows + block.row;
-    if (partial) partial += part_of(block, block.part);
+    if (threadIdx.x < STEP) {
+        shared->next[threadIdx.x] = term_of(shared->axis, first + threadIdx.x);
+        if (threadIdx.x == 0) shared->step = term_of(shared->axis, STEP);
+    }
+    __syncthreads();
 
     /* Copies of tile t are issued with t - STAGES + 1's arithmetic, its terms listed before. */
     int tiles = (left + STEP - 1) / STEP, listed = 0, copied = 0;
-    Terms terms(shared->axis, first + threadIdx.x); /* only the first STEP threads use them */
     auto list = [&] {
-        list_terms(p, shared, &terms, listed % 2, left - listed * STEP);
+        list_terms(p, shared, listed % 2, left - listed * STEP);
         listed++;
     };
     auto copy = [&] {
@@ -331,29 +361,17 @@ HW_KERNEL_BOUNDS(THREADS, HW_BLOCKS) convolve(Problem p, const real *a, const re
                 for (int k = 0; k < count; k++) multiply_add(shared, stage, k, chain);
             }
         }
-        bool last = tile == tiles;
-#pragma unroll
-        for (int i = 0; i < THREAD_ROWS; i++)
-#pragma unroll
-            for (int j = 0; j < THREAD_COLUMNS; j++) {
-                int row = thread_row(i);
-                int64_t column = shared->c_column[thread_column(j)];
-                if (row < rows && column != NO_COLUMN) {
-                    real *to = p.parts == 1 ? c + row * p.c_row + column
-                                            : partial + (i * THREAD_COLUMNS + j) * THREADS;
-                    real v = segment ? *to + chain[i][j] : chain[i][j];
-                    *to = last && bias && p.parts == 1 ? v + bias[row] : v;
-                }
-            }
+        store(p, shared, chain, segment == 0, tile == tiles, bias, c, partial);
     }
     hw_copies_wait<0>();
 }
 
 /* The parts of every result, in order: segments first into super-segments, and those into c. */
-HW_KERNEL_BOUNDS(THREADS, 1) fold(Problem p, const real *bias, real *c, const real *partial) {
+HW_KERNEL_BOUNDS(THREADS, 1)
+fold(Problem p, const real *bias, real *c, const real *partial) {
     HW_DYNAMIC_SHARED(Shared, shared);
-    Block block;
-    if (!begin(p, 1, shared, &block)) return;
+    if (!begin(p, 1, shared)) return;
+    const Block &block = shared->block;
     int64_t all = p.terms * shared->axis[0].terms * shared->axis[1].terms;
     int64_t parts = all ? (all + p.part - 1) / p.part : 1;
     int64_t apart = block.tiles * THREADS * THREAD_ROWS * THREAD_COLUMNS;
@@ -371,8 +389,7 @@ HW_KERNEL_BOUNDS(THREADS, 1) fold(Problem p, const real *bias, real *c, const re
             for (int64_t part = 0; part < parts;) {
                 real u = from[part * apart];
                 int64_t begun = part++;
-                for (; part < parts && part < begun + together; part++)
-                    u = u + from[part * apart];
+                for (; part < parts && part < begun + together; part++) u = u + from[part * apart];
                 y = begun ? y + u : u;
             }
             c[row * p.c_row + column] = bias ? y + bias[row] : y;

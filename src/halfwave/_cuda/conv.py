@@ -45,7 +45,7 @@ def _macros(dtype: np.dtype, tile: Tile, narrow: bool, a_along: bool, b_along: b
     spare = runtime.PER_16[dtype]
     shared = (
         STAGES * STEP * (tile.rows + tile.columns + 2 * spare) * dtype.itemsize
-        + (tile.columns + 2 * STEP) * (place + 8) + 128
+        + (tile.columns + 2 * STEP) * (place + 8) + 512 + (256 if narrow else 512)
     )  # fmt: skip
     return {
         "HW_ROWS": tile.rows, "HW_COLUMNS": tile.columns, "HW_THREAD_ROWS": tile.thread_rows,
