@@ -32,6 +32,7 @@ from halfwave._cpu.runtime cimport (
     Hold,
     View,
     hw_depthwise_tiles,
+    hw_planes,
     hw_row_frame,
     hw_rows,
     hw_rows_tile,
@@ -87,6 +88,30 @@ cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogi
     while unit < end:
         correlate_unit(job, unit, frame + job.skew)
         unit += 1
+
+
+cdef void planes_task(void *context, int64_t index, int worker) noexcept nogil:
+    """Some planes, image by image."""
+    cdef Job *job = <Job *>context
+    cdef const View *source = &job.source
+    cdef const View *target = &job.target
+    cdef int64_t unit = index * job.units_a_task, size = source.itemsize, image, channel
+    cdef int64_t end = min(unit + job.units_a_task, job.units)
+    cdef hw_planes work
+    work.rows, work.columns, work.backward = source.shape[H], source.shape[W], job.rows.backward
+    work.x_plane, work.x_row = source.strides[C], source.strides[H]
+    work.y_plane, work.y_row = target.strides[C], target.strides[H]
+    work.w_plane, work.bias_plane, work.bias = job.weights.strides[O], job.bias_stride, NULL
+    while unit < end:
+        image, channel = unit // source.shape[C], unit % source.shape[C]
+        work.planes = min(end - unit, source.shape[C] - channel)
+        work.x = source.data + size * (image * source.strides[N] + channel * work.x_plane)
+        work.y = target.data + size * (image * target.strides[N] + channel * work.y_plane)
+        work.w = job.weights.data + size * channel * work.w_plane
+        if job.bias != NULL:
+            work.bias = job.bias + size * channel * work.bias_plane
+        job.tiles.correlate_planes[job.wide](&work)
+        unit += work.planes
 
 
 cdef void correlate_unit(const Job *job, int64_t unit, char *frame) noexcept nogil:
@@ -286,6 +311,14 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
         hold.view(bias, &bias_view, False)
         job.bias, job.bias_stride = bias_view.data, bias_view.strides[0]
     threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
+    if (job.side == 3 and rows.source_step == 1 and job.dense and taps == 9 and job.outs == 1
+            and columns.target < lanes and columns.target == job.source.shape[W]
+            and rows.target == job.source.shape[H] and rows.low == columns.low == -1):
+        job.units = job.source.shape[N] * job.source.shape[C]
+        job.units_a_task = max(job.units // (TASKS * threads), 1)
+        with nogil:
+            parallel_for(planes_task, job, ceil_div(job.units, job.units_a_task), threads)
+        return True
     job.units = job.source.shape[N] * (job.source.shape[C] // job.planes) * job.strips
     job.units_a_task = max(job.units // (TASKS * threads), 1)
     job.scratch = <char *>workspace_take(threads * job.scratch_bytes)
