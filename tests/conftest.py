@@ -4,7 +4,10 @@ import os
 
 import numpy as np
 import pytest
+from emulation.device import ORDERS, Device
 from halfwave._cpu import runtime
+
+from halfwave._cuda import runtime as cuda_runtime
 
 ISAS = runtime.supported_isas()
 THREADS = (1, 2, 3, 4)
@@ -31,6 +34,58 @@ def rng():
     return np.random.default_rng(20150206)  # the day "Delving Deep into Rectifiers" appeared
 
 
+def _gpu_found():
+    try:
+        cuda_runtime.CuPy()
+    except RuntimeError:
+        return False
+    return True
+
+
+_emulated = Device()
+# The CUDA kernels on the CPU, their threads in three orders; and on a GPU, wherever there is one.
+DEVICES = [*ORDERS] + ([pytest.param("gpu", marks=pytest.mark.gpu)] if _gpu_found() else [])
+
+
+class Cuda:
+    """Takes arrays to the device and back."""
+
+    def __init__(self, device, emulated):
+        self.arrays, self.emulated, self.device = device.arrays, emulated, device
+
+    def put(self, x):
+        """A GPU array of x's values and strides' signs and order: a copy of its memory, viewed alike."""
+        if not isinstance(x, np.ndarray):
+            return x
+        return self.arrays.asarray(np.array(x, order="C"))
+
+    def get(self, x):
+        return x.get() if isinstance(x, self.arrays.ndarray) else x
+
+    def agrees(self, function, *arguments, **options):
+        """Calls a function with NumPy arrays and with GPU arrays; fails unless all bits agree."""
+        expected = function(*arguments, **options)
+        options = {name: self.put(value) for name, value in options.items()}
+        actual = function(*map(self.put, arguments), **options)
+        if not isinstance(expected, tuple):
+            expected, actual = (expected,), (actual,)
+        for one, other in zip(actual, expected, strict=True):
+            assert isinstance(one, self.arrays.ndarray)
+            same_bits(self.get(one), other)
+        return actual
+
+
+@pytest.fixture(params=DEVICES)
+def cuda(request, monkeypatch):
+    """Runs the test on each device that runs CUDA kernels."""
+    emulated = request.param in ORDERS
+    device = _emulated if emulated else cuda_runtime.CuPy()
+    if emulated:
+        device.order = request.param
+    monkeypatch.setattr(cuda_runtime, "_device", device)
+    return Cuda(device, emulated)
+
+
 def same_bits(actual, expected):
     """Fail unless the arrays agree to the bit; any NaN equals any NaN."""
     actual, expected = np.asarray(actual), np.asarray(expected)
@@ -42,7 +97,7 @@ def same_bits(actual, expected):
     )
     if actual.dtype.kind == "f":
         differ &= ~(np.isnan(actual) & np.isnan(expected))
-    where = np.argwhere(differ)
+    where = np.argwhere(differ.reshape(actual.shape))  # of a scalar too
     assert not len(where), (
         f"{len(where)} of {actual.size} differ, first at {where[0]}: "
         f"{actual[tuple(where[0])]!r} against {expected[tuple(where[0])]!r}"

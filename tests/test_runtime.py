@@ -186,6 +186,28 @@ def test_control_c_ends_a_long_call(threads):
             process.kill()
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_control_c_ends_a_long_call_of_short_loops(threads):
+    """Backward weight by Winograd goes segment by segment; it stops before the result is there."""
+    code = """
+        import signal
+        import numpy as np, halfwave as hw
+        x, out = np.ones((64, 64, 64, 16), np.float32), np.zeros((16, 16, 3, 3), np.float32)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            hw.conv2d_backward_weight(
+                x, x, out.shape, padding=1, layout="NHWC", algorithm="winograd", out=out
+            )
+        except KeyboardInterrupt:
+            print("stopped", out.any())
+    """
+    assert (
+        python(code, HALFWAVE_ISA="baseline", HALFWAVE_NUM_THREADS=threads).stdout
+        == "stopped False\n"
+    )
+
+
 def test_workers_block_signals():
     """A signal reaches the process's own threads, never one of the pool."""
     code = """

@@ -85,17 +85,23 @@ static int64_t now_ns(void) {
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+/* Looks for signals now and then, counted across loops: an operation may be a row of short ones. */
+static int poll(void) {
+    static _Thread_local int64_t last;
+    int64_t now = now_ns();
+    if (now - last <= POLL_NS) return 0;
+    last = now;
+    return poll_caller();
+}
+
 static void draw_tasks(int worker) {
-    int64_t last_poll = worker == 0 && poll_caller && !inside_task ? now_ns() : 0;
+    int polls = worker == 0 && poll_caller && !inside_task;
     inside_task++;
     for (;;) {
         int64_t index = atomic_fetch_add_explicit(&job.next, 1, memory_order_relaxed);
         if (index >= job.count || atomic_load_explicit(&stop, memory_order_relaxed)) break;
         job.task(job.context, index, worker);
-        if (last_poll && index + 1 < job.count && now_ns() - last_poll > POLL_NS) {
-            last_poll = now_ns();
-            if (poll_caller()) atomic_store(&stop, 1);
-        }
+        if (polls && index + 1 < job.count && poll()) atomic_store(&stop, 1);
     }
     inside_task--;
     FENCE();
@@ -172,15 +178,11 @@ static void reset_in_child(void) {
 }
 
 static int run_serial(hw_task task, void *context, int64_t count) {
-    int64_t last_poll = count > 1 && poll_caller && !inside_task ? now_ns() : 0;
-    int stopped = 0;
+    int polls = poll_caller && !inside_task, stopped = 0;
     inside_task++;
     for (int64_t index = 0; index < count && !stopped; index++) {
         task(context, index, 0);
-        if (last_poll && index + 1 < count && now_ns() - last_poll > POLL_NS) {
-            last_poll = now_ns();
-            stopped = poll_caller();
-        }
+        if (polls && index + 1 < count) stopped = poll();
     }
     inside_task--;
     FENCE();

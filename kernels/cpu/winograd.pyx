@@ -18,11 +18,10 @@ from libc.string cimport memset
 from halfwave._cpu.packing cimport ceil_div
 from halfwave._cpu.runtime cimport (
     HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
-    worthwhile_threads,
 )
 from halfwave._cpu.winograd_domain cimport (
     STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
-    stagger, strip_bytes, to_domain,
+    stagger, strip_bytes, threads_of, to_domain,
 )
 
 cdef extern from *:
@@ -161,8 +160,7 @@ cdef int correlate_group(Work *work) except -1 nogil:
     cdef int64_t size = kernels.size, most = kernels.contraction.rows, all_tiles = work.grid.tiles
     cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
     cdef int64_t tile_bytes, inputs_bytes, weights_bytes
-    cdef int threads = worthwhile_threads(
-        36.0 * all_tiles * work.source.channels * work.result.shape[C] / 32)
+    cdef int threads = threads_of(all_tiles, work.source.channels, work.result.shape[C])
     cdef bint whole
     cdef char *memory
     cdef char *shared

@@ -40,6 +40,9 @@ cdef Grid grid_of(const View *y) noexcept
 
 cdef int64_t stagger(int64_t elements, int64_t size) noexcept nogil
 
+# Worth having for so many tiles, input and output channels.
+cdef int threads_of(int64_t all_tiles, int64_t inputs, int64_t outputs) noexcept nogil
+
 # Bytes of the memory that to_domain works in.
 cdef int64_t strip_bytes(const Kernels *kernels) noexcept nogil
 

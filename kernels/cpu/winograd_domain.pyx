@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
 from halfwave._cpu.packing cimport ceil_div
-from halfwave._cpu.runtime cimport HW_ACCUMULATE, View, tiles
+from halfwave._cpu.runtime cimport HW_ACCUMULATE, View, tiles, worthwhile_threads
 
 cdef extern from *:
     void __builtin_prefetch(const void *, int, int) nogil
@@ -37,6 +37,12 @@ cdef Kernels kernels_of(int64_t itemsize) except *:
     kernels.lanes = kernels.winograd.lanes[kernels.wide]
     kernels.pair = 2 * kernels.lanes
     return kernels
+
+
+cdef int threads_of(int64_t all_tiles, int64_t inputs, int64_t outputs) noexcept nogil:
+    cdef double products = inputs * outputs, channels = inputs + outputs
+    # nanoseconds of the products and of the pixels' transforms
+    return worthwhile_threads(all_tiles * (0.9 * products + 5 * channels))
 
 
 cdef int64_t stagger(int64_t elements, int64_t size) noexcept nogil:

@@ -9,11 +9,11 @@ from libc.string cimport memset
 
 from halfwave._cpu.packing cimport ceil_div
 from halfwave._cpu.runtime cimport (
-    HW_ACCUMULATE, Hold, View, parallel_for, workspace_give, workspace_take, worthwhile_threads,
+    HW_ACCUMULATE, Hold, View, parallel_for, workspace_give, workspace_take,
 )
 from halfwave._cpu.winograd_domain cimport (
     STRIP, Domain, Grid, Kernels, Operand, end_of, grid_of, kernels_of, product, stagger, strip_bytes,
-    to_domain,
+    threads_of, to_domain,
 )
 
 cdef extern from "common/contraction.h" nogil:
@@ -110,7 +110,7 @@ cdef int backward_group(Work *work) except -1 nogil:
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t size = kernels.size, outputs = work.result.shape[O], all_tiles = work.grid.tiles
     cdef int64_t segment = min(all_tiles, HW_SEGMENT), inputs_bytes, gradients_bytes, sums_bytes
-    cdef int threads = worthwhile_threads(36.0 * all_tiles * outputs * work.result.shape[C] / 32)
+    cdef int threads = threads_of(all_tiles, outputs, work.result.shape[C])
     cdef bint several = all_tiles > HW_SUPER_SEGMENT
     cdef char *memory
     work.pairs = ceil_div(work.result.shape[C], kernels.pair)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._cpu.runtime import all_apart
+from ._cuda import runtime
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FLOATS = (FLOAT32, FLOAT64)
@@ -25,45 +26,81 @@ def array(
     name: str,
     *,
     ndim: int | None = None,
-    dtype: np.dtype | None = None,
+    beside: np.ndarray | None = None,
     like: str = "the other arrays",
 ) -> np.ndarray:
-    """`x` as an aligned NumPy array of native float32 or float64, without a copy where it is one.
+    """`x` as an aligned array of native float32 or float64, without a copy where it is one.
 
-    Takes NumPy arrays and whatever offers ``__dlpack__`` in CPU memory. Strides are kept.
+    Takes NumPy and CuPy arrays, and whatever offers ``__dlpack__`` or ``__cuda_array_interface__``;
+    gives a NumPy array, or where `x` lies in GPU memory a CuPy array. Strides are kept. `beside` is
+    an array whose dtype and device it must share.
     """
     if not isinstance(x, np.ndarray):
-        x = from_dlpack(x, name)
+        if isinstance(beside, np.ndarray) and runtime.is_gpu(x):  # said without waking the GPU
+            raise TypeError(f"{name} must lie in CPU memory as {like}, not GPU")
+        x = foreign(x, name)
     elif type(x) is not np.ndarray:
         x = np.asarray(x)
     kind = x.dtype
     if kind is not FLOAT32 and kind is not FLOAT64 and kind not in FLOATS:
         raise TypeError(f"{name} must be float32 or float64 in native byte order, not {x.dtype!r}")
-    if dtype is not None and kind is not dtype and kind != dtype:
-        raise TypeError(f"{name} must be {dtype} as {like}, not {x.dtype}")
+    if beside is not None:
+        if kind is not beside.dtype and kind != beside.dtype:
+            raise TypeError(f"{name} must be {beside.dtype} as {like}, not {x.dtype}")
+        same_device(x, name, beside, like)
     if ndim is not None and x.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, not {x.ndim} (shape {x.shape})")
     flags = x.flags
-    if not flags.aligned or (not flags.c_contiguous and any(s % x.itemsize for s in x.strides)):
+    whole = flags.c_contiguous or not any(s % x.itemsize for s in x.strides)
+    if not whole or not (x.data.ptr % x.itemsize == 0 if on_gpu(x) else flags.aligned):
         x = x.copy()
     return x
 
 
-def from_dlpack(x: Any, name: str) -> np.ndarray:
-    """What offers ``__dlpack__`` in CPU memory as a NumPy array of that memory."""
-    if hasattr(x, "__cuda_array_interface__"):
-        raise TypeError(f"{name} lies in GPU memory; halfwave computes on CPU arrays here")
+def on_gpu(x: np.ndarray) -> bool:
+    """Whether an array that `array` gave is a CuPy array."""
+    return not isinstance(x, np.ndarray)
+
+
+def device(x: np.ndarray) -> str:
+    """Where an array that `array` gave lies: "cpu" or "cuda"."""
+    return "cuda" if on_gpu(x) else "cpu"
+
+
+def same_device(x: np.ndarray, name: str, beside: np.ndarray, like: str) -> None:
+    """A TypeError unless both arrays are NumPy's, or CuPy's on one GPU."""
+    if on_gpu(x) != on_gpu(beside):
+        there, here = ("GPU", "CPU") if on_gpu(beside) else ("CPU", "GPU")
+        raise TypeError(f"{name} must lie in {there} memory as {like}, not {here}")
+    if on_gpu(x) and x.device != beside.device:
+        raise TypeError(f"{name} must lie on GPU {beside.device.id} as {like}, not {x.device.id}")
+
+
+def foreign(x: Any, name: str) -> np.ndarray:
+    """Another library's array, where it lies: a NumPy array or a CuPy array of its memory."""
+    if runtime.is_gpu(x):
+        try:
+            return runtime.device().asarray(x)
+        except (AttributeError, BufferError, TypeError, ValueError) as error:
+            raise TypeError(f"{name} cannot be read as a CuPy array: {error}") from error
     if not hasattr(x, "__dlpack__"):
-        raise TypeError(f"{name} must be a NumPy array or offer __dlpack__, not {type(x).__name__}")
+        raise TypeError(
+            f"{name} must be a NumPy or CuPy array, or offer __dlpack__, not {type(x).__name__}"
+        )
     try:
         return np.from_dlpack(x)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name} cannot be read through DLPack: {error}") from error
 
 
+def library(x: np.ndarray | None) -> Any:
+    """What makes arrays where `x` lies: the module numpy or cupy; numpy if there is none."""
+    return np if x is None or isinstance(x, np.ndarray) else runtime.device().arrays
+
+
 def contiguous(x: np.ndarray) -> np.ndarray:
     """`x` itself if its elements lie in C order without gaps, else such a copy."""
-    return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+    return x if x.flags.c_contiguous else library(x).ascontiguousarray(x).reshape(x.shape)
 
 
 def output(
@@ -74,22 +111,23 @@ def output(
     *,
     name: str = "out",
     strided: bool = False,
+    device: str = "cpu",
 ) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
     """Where to write a result, and the function to call afterwards, which returns what to return.
 
     The first is C-contiguous (unless `strided`: then any aligned strides) and overlaps no input; where
     the caller's `out` is not so, it is fresh memory that the second copies into `out`. An input that
     *is* `out`, element for element, counts as no overlap only if the caller leaves it out of `inputs`.
+    The result lies where the inputs do; without any, on the `device`.
     """
+    if on_gpu(inputs[0]) if inputs else device == "cuda":
+        return _gpu_output(out, tuple(shape), dtype, inputs, name, strided)
     if out is None:
         fresh = np.empty(shape, dtype)
         return fresh, lambda: fresh
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(out).__name__}")
-    if out.dtype is not dtype and out.dtype != dtype:
-        raise TypeError(f"{name} must be {dtype} in native byte order, not {out.dtype!r}")
-    if out.shape != tuple(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}, not {out.shape}")
+    _check_output(out, tuple(shape), dtype, name)
     flags = out.flags
     if not flags.writeable:
         raise ValueError(f"{name} is read-only")
@@ -109,10 +147,86 @@ def output(
     return fresh, write_back
 
 
+def _gpu_output(
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    inputs: Sequence[np.ndarray],
+    name: str,
+    strided: bool,
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+    """`output` in GPU memory."""
+    arrays = runtime.device().arrays
+    if out is None:
+        fresh = arrays.empty(shape, dtype)
+        return fresh, lambda: fresh
+    if not isinstance(out, arrays.ndarray):
+        raise TypeError(f"{name} must be a CuPy array, not {type(out).__name__}")
+    if inputs:
+        same_device(out, name, inputs[0], "the inputs")
+    _check_output(out, shape, dtype, name)
+    plain = out.flags.c_contiguous
+    if not plain and _overlaps_itself(out):
+        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
+    regular = out.data.ptr % out.itemsize == 0 and (
+        plain or (strided and not any(s % out.itemsize for s in out.strides))
+    )
+    if regular and not any(overlap(out, x) for x in inputs):
+        return out, lambda: out
+    fresh = arrays.empty(shape, dtype)
+
+    def write_back() -> np.ndarray:
+        out[...] = fresh
+        return out
+
+    return fresh, write_back
+
+
+def _check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+    if out.dtype is not dtype and out.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype} in native byte order, not {out.dtype!r}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {out.shape}")
+
+
+def to_device(x: np.ndarray, device: str) -> np.ndarray:
+    """A NumPy array where it is to be computed: itself, or a copy in GPU memory."""
+    return runtime.device().arrays.asarray(x) if device == "cuda" else x
+
+
+def to_host(x: np.ndarray) -> np.ndarray:
+    """A NumPy array of the values: `x` itself, or a copy from GPU memory."""
+    return x.get() if on_gpu(x) else x
+
+
+def address(x: np.ndarray) -> int:
+    """Of the first element."""
+    return x.data.ptr if on_gpu(x) else x.ctypes.data
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the memory from first to last element of two arrays has a byte in common."""
+    (begin, end), (from_, to) = _span(a), _span(b)
+    return begin < to and from_ < end
+
+
+def _span(x: np.ndarray) -> tuple[int, int]:
+    """The addresses from the first byte of an array to the one after its last."""
+    begin = end = address(x)
+    if not x.size:
+        return begin, end
+    for stride, length in zip(x.strides, x.shape, strict=True):
+        if stride > 0:
+            end += stride * (length - 1)
+        else:
+            begin += stride * (length - 1)
+    return begin, end + x.itemsize
+
+
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are the same elements in the same order."""
     return (
-        a.ctypes.data == b.ctypes.data
+        address(a) == address(b)
         and a.shape == b.shape
         and a.strides == b.strides
         and a.dtype == b.dtype

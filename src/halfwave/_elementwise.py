@@ -1,6 +1,7 @@
 """Checks the arrays of an elementwise function, and runs its kernel on plain copies of them.
 
-The way for what a kernel, asked first, refuses with None: bad arguments, and arrays that are not plain.
+The way for what a CPU kernel, asked first, refuses with None: bad arguments, arrays that are not plain,
+and GPU arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def alike(arrays: dict[str, Any]) -> list[np.ndarray]:
     reference = _arrays.array(reference, last)
     checked = []
     for name, value in others:
-        value = _arrays.array(value, name, dtype=reference.dtype, like=last)
+        value = _arrays.array(value, name, beside=reference, like=last)
         if value.shape != reference.shape:
             raise ValueError(
                 f"{name} must have the shape of {last}, {reference.shape}, not {value.shape}"
@@ -30,16 +31,26 @@ def alike(arrays: dict[str, Any]) -> list[np.ndarray]:
 
 def elsewhere(inputs: list[np.ndarray], out: Any) -> list[np.ndarray]:
     """The inputs that are not `out` itself, element for element."""
-    if not isinstance(out, np.ndarray):
+    if type(out) is not type(inputs[0]):
         return inputs
     return [x for x in inputs if not (_arrays.same_memory(x, out) and x.flags.c_contiguous)]
 
 
-def run(kernel: Callable[..., Any], inputs: dict[str, Any], out: Any) -> np.ndarray:
-    """kernel(*inputs, result) over checked inputs of one shape; returns `out`, or a fresh array."""
+def run(
+    kernel: Callable[..., Any], cuda: Callable[..., None], inputs: dict[str, Any], out: Any
+) -> np.ndarray:
+    """kernel(*inputs, result), or cuda(…) of GPU arrays, over checked inputs of one shape.
+
+    Returns `out`, or a fresh array.
+    """
     arrays = alike(inputs)
     shape, dtype = arrays[-1].shape, arrays[-1].dtype
-    result, finish = _arrays.output(out, shape, dtype, elsewhere(arrays, out))
-    if kernel(*(_arrays.contiguous(x) for x in arrays), result) is None:
+    result, finish = _arrays.output(
+        out, shape, dtype, elsewhere(arrays, out), device=_arrays.device(arrays[-1])
+    )
+    plain = [_arrays.contiguous(x) for x in arrays]
+    if _arrays.on_gpu(result):
+        cuda(*plain, result)
+    elif kernel(*plain, result) is None:
         raise AssertionError("the kernel refused plain arrays")
     return finish()

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _arrays
 from ._cpu import activation as _cpu
+from ._cuda import activation as _cuda
 from ._elementwise import alike, elsewhere, run
 
 _relu = partial(_cpu.map1, _cpu.RELU)
@@ -41,7 +42,9 @@ def relu(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
         that share memory.
     """
     result = _relu(x, out)
-    return run(_relu, {"x": x}, out) if result is None else result
+    if result is None:
+        return run(_relu, _cuda.relu, {"x": x}, out)
+    return result
 
 
 def relu_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -68,7 +71,11 @@ def relu_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None = Non
         As for `relu`, and where dy and x differ in shape or dtype.
     """
     result = _relu_backward(dy, x, out)
-    return run(_relu_backward, {"dy": dy, "x": x}, out) if result is None else result
+    return (
+        run(_relu_backward, _cuda.relu_backward, {"dy": dy, "x": x}, out)
+        if result is None
+        else result
+    )
 
 
 def prelu(
@@ -104,7 +111,9 @@ def prelu(
     (x,) = alike({"x": x})
     alpha, axis = _slopes(x, alpha, axis)
     result, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([x], out), alpha])
-    if _cpu.prelu(_arrays.contiguous(x), alpha, axis, result) is None:
+    if _arrays.on_gpu(x):
+        _cuda.prelu(_arrays.contiguous(x), alpha, axis, result)
+    elif _cpu.prelu(_arrays.contiguous(x), alpha, axis, result) is None:
         raise AssertionError("the kernel refused plain arrays")
     return finish()
 
@@ -149,7 +158,11 @@ def prelu_backward(
     dy, x = alike({"dy": dy, "x": x})
     alpha, axis = _slopes(x, alpha, axis)
     dx, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([dy, x], out), alpha])
-    gradients = _cpu.prelu_backward(_arrays.contiguous(dy), _arrays.contiguous(x), alpha, axis, dx)
+    given = _arrays.contiguous(dy), _arrays.contiguous(x), alpha, axis, dx
+    if _arrays.on_gpu(x):
+        dalpha = _cuda.prelu_backward(*given)
+        return finish(), dalpha
+    gradients = _cpu.prelu_backward(*given)
     if gradients is None:
         raise AssertionError("the kernel refused plain arrays")
     return finish(), gradients[1]
@@ -176,7 +189,9 @@ def sigmoid(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
         As for `relu`.
     """
     result = _sigmoid(x, out)
-    return run(_sigmoid, {"x": x}, out) if result is None else result
+    if result is None:
+        return run(_sigmoid, _cuda.sigmoid, {"x": x}, out)
+    return result
 
 
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -201,7 +216,11 @@ def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = 
         As for `relu_backward`.
     """
     result = _sigmoid_backward(dy, y, out)
-    return run(_sigmoid_backward, {"dy": dy, "y": y}, out) if result is None else result
+    return (
+        run(_sigmoid_backward, _cuda.sigmoid_backward, {"dy": dy, "y": y}, out)
+        if result is None
+        else result
+    )
 
 
 def tanh(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -225,7 +244,9 @@ def tanh(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
         As for `relu`.
     """
     result = _tanh(x, out)
-    return run(_tanh, {"x": x}, out) if result is None else result
+    if result is None:
+        return run(_tanh, _cuda.tanh, {"x": x}, out)
+    return result
 
 
 def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -250,12 +271,16 @@ def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = Non
         As for `relu_backward`.
     """
     result = _tanh_backward(dy, y, out)
-    return run(_tanh_backward, {"dy": dy, "y": y}, out) if result is None else result
+    return (
+        run(_tanh_backward, _cuda.tanh_backward, {"dy": dy, "y": y}, out)
+        if result is None
+        else result
+    )
 
 
 def _slopes(x: np.ndarray, alpha: Any, axis: Any) -> tuple[np.ndarray, int]:
     """alpha, contiguous, and the axis of the channels, 0 where it is of no account."""
-    alpha = _arrays.array(alpha, "alpha", dtype=x.dtype, like="x")
+    alpha = _arrays.array(alpha, "alpha", beside=x, like="x")
     if alpha.size == 1:
         _arrays.integer(axis, "axis")
         return _arrays.contiguous(alpha), 0

@@ -68,14 +68,14 @@ def conv2d(
         If shapes or options do not fit each other.
     """
     x = _arrays.array(x, "x", ndim=4)
-    w = _arrays.array(w, "w", ndim=4, dtype=x.dtype, like="x is")
+    w = _arrays.array(w, "w", ndim=4, beside=x, like="x is")
     g = _plan.geometry(
         x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups,
         layout=layout,
     )  # fmt: skip
     inputs = [x, w]
     if bias is not None:
-        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, dtype=x.dtype, like="x is"))
+        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, beside=x, like="x is"))
         if bias.shape != (g.outputs,):
             raise ValueError(f"bias must have shape ({g.outputs},), not {bias.shape}")
         inputs.append(bias)
@@ -128,7 +128,7 @@ def conv2d_backward_input(
         As `conv2d`, and if `dy` does not have the shape of the result.
     """
     dy = _arrays.array(dy, "dy", ndim=4)
-    w = _arrays.array(w, "w", ndim=4, dtype=dy.dtype, like="dy is")
+    w = _arrays.array(w, "w", ndim=4, beside=dy, like="dy is")
     g = _plan.geometry(
         _arrays.shape(input_shape, "input_shape"), w.shape, stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, x_name="input_shape",
@@ -182,7 +182,7 @@ def conv2d_backward_weight(
         As `conv2d`, and if `dy` does not have the shape of the result.
     """
     dy = _arrays.array(dy, "dy", ndim=4)
-    x = _arrays.array(x, "x", ndim=4, dtype=dy.dtype, like="dy is")
+    x = _arrays.array(x, "x", ndim=4, beside=dy, like="dy is")
     g = _plan.geometry(
         x.shape, _arrays.shape(weight_shape, "weight_shape"), stride=stride, padding=padding,
         dilation=dilation, groups=groups, layout=layout, w_name="weight_shape",

@@ -44,7 +44,7 @@ def matmul(
         if product is not None:
             return product
     a = _arrays.array(a, "a")
-    b = _arrays.array(b, "b", dtype=a.dtype, like="a is")
+    b = _arrays.array(b, "b", beside=a, like="a is")
     batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
     shape = batch
     shape += (rows,) if a.ndim > 1 else ()
@@ -53,7 +53,7 @@ def matmul(
     if bias is not None:
         if b.ndim == 1:
             raise ValueError("bias must be None where b has one dimension")
-        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, dtype=a.dtype, like="a is"))
+        bias = _arrays.contiguous(_arrays.array(bias, "bias", ndim=1, beside=a, like="a is"))
         if bias.shape != (columns,):
             raise ValueError(f"bias must have shape ({columns},), not {bias.shape}")
         inputs.append(bias)
@@ -96,8 +96,8 @@ def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
         If dtypes differ or `dy` does not have the shape of ``matmul(a, b)``.
     """
     dy = _arrays.array(dy, "dy")
-    a = _arrays.array(a, "a", dtype=dy.dtype, like="dy is")
-    b = _arrays.array(b, "b", dtype=dy.dtype, like="dy is")
+    a = _arrays.array(a, "a", beside=dy, like="dy is")
+    b = _arrays.array(b, "b", beside=dy, like="dy is")
     batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
     shape = batch
     shape += (rows,) if a.ndim > 1 else ()

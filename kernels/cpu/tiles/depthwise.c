@@ -7,14 +7,6 @@
 #include "transpose.h"
 #include "vector.h"
 
-#define EACH_1(X) X(0)
-#define EACH_2(X) EACH_1(X) X(1)
-#define EACH_3(X) EACH_2(X) X(2)
-#define EACH_4(X) EACH_3(X) X(3)
-#define EACH_5(X) EACH_4(X) X(4)
-#define EACH_6(X) EACH_5(X) X(5)
-#define EACH_7(X) EACH_6(X) X(6)
-
 #if defined(HW_AVX512)
 #define MASK(n, lanes) ((n) >= (lanes) ? -1 : (n) > 0 ? (1 << (n)) - 1 : 0)
 #define F32_LOAD_MASKED(from, n) (f32v) _mm512_maskz_loadu_ps((__mmask16)MASK(n, 16), from)

@@ -1,0 +1,90 @@
+"""Gates on the CUDA kernels, without a GPU: compiles every family for every architecture.
+
+Each family's module in halfwave._cuda names its VARIANTS: the macros that its launches use. Of each
+cubin: registers within what a block of that size may have, no spills, no local memory. Of the PTX: no
+flush to zero, no atomics on floats, no approximate division or square root, and no multiply that an
+add could have been meant to follow, other than those of `a * b + c` with two roundings, which
+--fmad=false keeps apart.
+"""
+
+import importlib
+import pkgutil
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import halfwave._cuda
+from halfwave._cuda import compiler
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_90a")
+REALS = ("float", "double")
+FORBIDDEN = re.compile(
+    r"\.ftz|\.approx|\bmad\.(rn\.)?f(32|64)|\b(atom|red)\.[\w.]*\.f(32|64)|\.local\b"
+)
+USAGE = re.compile(
+    r"Compiling entry function '(?P<name>\w+)'(?:.*?)(?P<stack>\d+) bytes stack frame, "
+    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+def variants() -> list[tuple[str, dict]]:
+    """(family, macros) of all that is ever compiled."""
+    found = []
+    for module in pkgutil.iter_modules(halfwave._cuda.__path__):
+        family = importlib.import_module(f"halfwave._cuda.{module.name}")
+        for name, macros in getattr(family, "VARIANTS", ()):
+            reals = (macros["HW_REAL"],) if "HW_REAL" in macros else REALS
+            found += [(name, {**macros, "HW_REAL": real}) for real in reals]
+    return found
+
+
+def check(job: tuple[str, dict, str]) -> tuple[list[str], int]:
+    """(problems, kernels seen) of one compilation."""
+    family, macros, arch = job
+    where = f"{family}.cu {' '.join(compiler.defines(macros))} {arch}"
+    _, ptx, log = compiler.compile_source(family, macros, arch, extra=("--ptxas-options=-v",))
+    problems = [
+        f"{where}: PTX has {line.strip()}"
+        for line in ptx.splitlines()
+        if FORBIDDEN.search(line.partition("//")[0])
+    ]
+    if " warning" in log:
+        problems.append(f"{where}: {log}")
+    seen = list(USAGE.finditer(log))
+    for use in seen:
+        print(f"{where}: {use['name']}: {use['registers']} registers")
+        if any(int(use[part]) for part in ("stack", "stores", "loads")):
+            problems.append(
+                f"{where}: {use['name']}: stack {use['stack']}, spills {use['stores']} bytes out, "
+                f"{use['loads']} in"
+            )
+    expected = set(re.findall(r"\.entry (\w+)", ptx))
+    if not expected or expected != {use["name"] for use in seen}:
+        problems.append(f"{where}: no resources of {expected - {use['name'] for use in seen}}")
+    return problems, len(seen)
+
+
+def main() -> int:
+    only = sys.argv[1:]
+    jobs = [
+        (family, macros, arch)
+        for family, macros in variants()
+        for arch in ARCHITECTURES
+        if not only or family in only
+    ]
+    families = {family for family, *_ in jobs}
+    files = {path.stem for path in (compiler.KERNELS / "cuda").glob("*.cu")}
+    problems = [f"{name}.cu: no module names its VARIANTS" for name in files - families if not only]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(check, jobs))
+    problems += [problem for found, _ in results for problem in found]
+    print(f"{len(jobs)} compilations of {len(families)} families, "
+          f"{sum(count for _, count in results)} kernels")  # fmt: skip
+    print("\n".join(problems) or "clean")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The GPU, through CuPy: its arrays, and the launch of a kernel on CuPy's current stream.
+
+Importing this imports no CuPy and wakes no GPU; `device()` does. Nothing here waits for the GPU.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import compiler
+
+DLPACK_CUDA = (2, 13)  # device memory, managed memory
+REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+GRID_X = 2**31 - 1  # the most blocks along x; along y and z, 65535
+STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block gets without asking
+
+
+class CuPy:
+    """CuPy's arrays and launches. The tests put an emulation of the same form in its place."""
+
+    def __init__(self) -> None:
+        try:
+            import cupy
+        except ImportError as error:
+            raise RuntimeError(
+                "GPU arrays need CuPy: install halfwave[cuda12] or halfwave[cuda13], as the driver "
+                f"supports ({error})"
+            ) from error
+        try:
+            cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise RuntimeError(f"CuPy finds no GPU or no driver: {error}") from error
+        self.arrays: ModuleType = cupy
+        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def asarray(self, x: Any) -> Any:
+        """Another library's GPU array as a CuPy array of the same memory."""
+        if isinstance(x, self.arrays.ndarray):
+            return x
+        if hasattr(x, "__dlpack__"):
+            return self.arrays.from_dlpack(x)
+        return self.arrays.asarray(x)
+
+    def multiprocessors(self) -> int:
+        return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
+
+    def capability(self) -> str:
+        return self.arrays.cuda.Device().compute_capability
+
+    def launch(
+        self,
+        family: str,
+        name: str,
+        macros: dict[str, str | int],
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        args: Sequence[Any],
+        shared: int,
+    ) -> None:
+        key = (self.arrays.cuda.device.get_device_id(), family, name, *sorted(macros.items()))
+        function = self._functions.get(key)
+        if function is None:
+            function = self._load(key, family, name, macros)
+        if shared > STATIC_SHARED:
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, block, args, shared_mem=shared)
+
+    def _load(
+        self, key: tuple[Any, ...], family: str, name: str, macros: dict[str, str | int]
+    ) -> Any:
+        with self._lock:  # a second thread finds what the first has compiled in the folder
+            arch = compiler.architecture(self.capability())
+            module = self.arrays.cuda.function.Module()
+            module.load(compiler.compiled(family, macros, arch))
+            function = self._functions[key] = module.get_function(name)
+            return function
+
+
+_device: Any = None
+
+
+def device() -> Any:
+    """What computes GPU arrays: made when first asked for."""
+    global _device
+    if _device is None:
+        _device = CuPy()
+    return _device
+
+
+def is_gpu(x: Any) -> bool:
+    """Whether `x` lies in GPU memory; imports and wakes nothing."""
+    if hasattr(x, "__cuda_array_interface__"):
+        return True
+    where = getattr(x, "__dlpack_device__", None)
+    return where is not None and not isinstance(x, np.ndarray) and where()[0] in DLPACK_CUDA
+
+
+def launch(
+    family: str,
+    name: str,
+    dtype: np.dtype,
+    grid: int | tuple[int, ...],
+    block: int,
+    *args: Any,
+    shared: int = 0,
+    **macros: str | int,
+) -> None:
+    """Kernel `name` of kernels/cuda/<family>.cu, compiled for numbers of `dtype` and `macros`.
+
+    Arguments are GPU arrays (their address), None (a null pointer), NumPy scalars of the exact type,
+    and structured NumPy scalars (by value): a Python int or float would become what no kernel expects.
+    A grid without blocks computes nothing.
+    """
+    blocks = grid if isinstance(grid, tuple) else (grid,)
+    if 0 in blocks:
+        return
+    macros = {"HW_REAL": REAL[dtype], **macros}
+    device().launch(family, name, macros, blocks, (block,), args, shared)
+
+
+def blocks(count: int, each: int) -> int:
+    """How many blocks cover `count` things, `each` a block."""
+    return -(-count // each)
