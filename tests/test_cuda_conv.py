@@ -31,7 +31,7 @@ def all_passes(cuda, rng, given, dtype, layout, draw=None):
 
 
 def forced(tile, part):
-    """In place of `conv.choose`: one tile, and parts of `part` terms where the contract allows."""
+    """In place of `conv.choose`: a tile's number, and parts of `part` terms where the contract allows."""
 
     def choose(dtype, slices, rows, columns, terms):
         return tile, min(terms, part) or 1
@@ -71,13 +71,13 @@ def test_shapes(cuda, rng, name, dtype, layout):
     all_passes(cuda, rng, SHAPED[name], dtype, layout)
 
 
-# A tile's rows and columns, and 16 terms, exactly and one more or less, in every pass.
+# A tile's rows and columns, and 16 terms, exactly and one more or less.
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("tile", [*conv.TILES[conv.SINGLE], *conv.TILES[conv.DOUBLE]],
-                         ids=lambda tile: f"{tile.rows}x{tile.columns}")  # fmt: skip
-def test_tiles(cuda, rng, monkeypatch, tile, layout):
-    dtype = conv.SINGLE if tile in conv.TILES[conv.SINGLE] else conv.DOUBLE
-    monkeypatch.setattr(conv, "choose", forced(tile, 16384))
+@pytest.mark.parametrize("dtype", conv.TILES, ids=str)
+@pytest.mark.parametrize("number", range(3))
+def test_tiles(cuda, rng, monkeypatch, number, dtype, layout):
+    tile = conv.TILES[dtype][number]
+    monkeypatch.setattr(conv, "choose", forced(number, 16384))
     for more in (-1, 0, 1):
         x = rng.standard_normal((1, 16 + more, 1, tile.columns + more)).astype(dtype)
         w = rng.standard_normal((tile.rows + more, 16 + more, 1, 1)).astype(dtype)
@@ -99,14 +99,14 @@ def test_tiles(cuda, rng, monkeypatch, tile, layout):
     ids=lambda given: str(given["w"]),
 )
 def test_segments(cuda, rng, monkeypatch, given, part):
-    monkeypatch.setattr(conv, "choose", forced(conv.TILES[conv.SINGLE][1], part))
+    monkeypatch.setattr(conv, "choose", forced(1, part))
     for layout in LAYOUTS:
         all_passes(cuda, rng, given, "f4", layout)
 
 
 @pytest.mark.parametrize("part", [512, 16384])
 def test_super_segments(cuda, rng, monkeypatch, part):
-    monkeypatch.setattr(conv, "choose", forced(conv.TILES[conv.SINGLE][1], part))
+    monkeypatch.setattr(conv, "choose", forced(1, part))
     x = rng.standard_normal((1, 1, 131, 127)).astype("f4")  # 16637 terms
     cuda.agrees(hw.conv2d_backward_weight, x, x, (1, 1, 1, 1))
     x = rng.standard_normal((1, 16385, 1, 1)).astype("f4")
@@ -228,6 +228,6 @@ def test_the_choice_is_within_what_the_contract_allows():
     for terms in (0, 1, 512, 513, 16384, 16385, 10**6):
         for slices, rows, columns in ((1, 1, 1), (1, 64, 10**6), (4096, 1, 9), (1, 512, 4608)):
             for dtype in conv.TILES:
-                tile, part = conv.choose(dtype, slices, rows, columns, terms)
-                assert tile in conv.TILES[dtype]
+                number, part = conv.choose(dtype, slices, rows, columns, terms)
+                assert number in range(len(conv.TILES[dtype]))
                 assert part in (512, 16384) or part == max(terms, 1) < 16384
