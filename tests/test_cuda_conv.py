@@ -7,7 +7,7 @@ from conftest import same_bits
 from test_conv import in_layout, options_of, random_case
 
 import halfwave as hw
-from halfwave._cuda import conv
+from halfwave._cuda import conv, depthwise
 
 DTYPES = ["f4", "f8"]
 LAYOUTS = ["NCHW", "NHWC"]
@@ -31,7 +31,7 @@ def all_passes(cuda, rng, given, dtype, layout, draw=None):
 
 
 def forced(tile, part):
-    """In place of `conv.choose`: a tile's number, and parts of `part` terms where the contract allows."""
+    """In place of `conv.choose`: a tile's number, and parts of `part` terms where there are more."""
 
     def choose(dtype, slices, rows, columns, terms):
         return tile, min(terms, part) or 1
@@ -86,6 +86,19 @@ def test_tiles(cuda, rng, monkeypatch, number, dtype, layout):
     all_passes(cuda, rng, given, dtype, layout)
 
 
+# Sizes and addresses that let copies of 16 bytes serve: of x or dy along a row of pixels or along
+# the channels, of w and dy along the rows of the product; and one that does not.
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("number", [0, 1])
+def test_copies_of_16_bytes(cuda, rng, monkeypatch, number, dtype, layout):
+    monkeypatch.setattr(conv, "choose", forced(number, 16384))
+    for channels in (12, 13):
+        given = case((2, channels, 7, 8), (channels, channels, 1, 1), pads=(1, 0, 0, 4))
+        all_passes(cuda, rng, given, dtype, layout)
+    all_passes(cuda, rng, case((1, 8, 5, 8), (8, 8, 2, 3), pads=(1, 1, 1, 1)), dtype, layout)
+
+
 # Segments of 512 terms, in one block and a block each: whole ones, and one more or less; in backward
 # input residues of 300 to 1200 terms.
 @pytest.mark.parametrize("part", [512, 16384])
@@ -127,6 +140,56 @@ def test_special_values(cuda, rng, dtype, layout):
     given = case((2, 5, 8, 9), (6, 5, 3, 3), (1, 2), (1, 2, 0, 1))
     all_passes(cuda, rng, given, dtype, layout, draw)
     all_passes(cuda, rng, given, dtype, layout, tiny)
+
+
+DEPTHWISE = {
+    "plain": case((2, 5, 9, 10), (5, 1, 3, 3), (1, 1), (1, 1, 1, 1), groups=5),
+    "stride": case((2, 7, 9, 11), (7, 1, 3, 3), (2, 2), (1, 0, 1, 2), groups=7),
+    "dilated, strided": case((1, 3, 20, 19), (3, 1, 3, 4), (4, 6), (3, 1, 0, 2), (2, 3), groups=3),
+    "outputs": case((3, 4, 6, 5), (12, 1, 2, 3), (1, 2), (0, 1, 2, 0), groups=4),
+    "one segment": case((1, 2, 16, 32), (2, 1, 1, 1), groups=2),
+    "segments": case((2, 3, 19, 53), (3, 1, 3, 1), (1, 1), (1, 1, 0, 0), groups=3),  # 2014 terms
+    "a segment of taps": case((1, 2, 30, 19), (2, 1, 27, 19), groups=2),  # 513: too many
+    "no image": case((0, 3, 5, 5), (3, 1, 3, 3), groups=3),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_depthwise(cuda, rng, name, dtype, layout):
+    all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
+    if cuda.emulated and name == "plain":
+        before = len(cuda.device.launched)
+        all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
+        names = cuda.device.launched[before:]
+        assert ("depthwise", "correlate_weight") in names
+        assert ("depthwise", "correlate") in names
+        assert "conv" not in {family for family, _ in names}
+
+
+def test_depthwise_super_segments(cuda, rng):
+    x = rng.standard_normal((1, 2, 131, 127)).astype("f4")  # 16637 terms
+    cuda.agrees(hw.conv2d_backward_weight, x, x, (2, 1, 1, 1), groups=2)
+
+
+def test_depthwise_special_values(cuda, rng):
+    x = rng.choice(specials("f4"), (2, 4, 7, 7))
+    w = rng.choice(specials("f4"), (8, 1, 3, 3))
+    for layout in LAYOUTS:
+        all_passes(cuda, rng, case(x.shape, w.shape, (1, 2), (1, 1, 1, 1), groups=4), "f4", layout,
+                   lambda shape: rng.choice(specials("f4"), shape))  # fmt: skip
+
+
+def test_division_by_what_is_known_before():
+    for by in (*range(1, 70), 2**16 - 1, 2**16 + 1, 2**30 + 1, 2**31 - 1):
+        _, magic, shift, _ = depthwise._divisor(by)
+        assert magic < 2**32
+        near = {k * by + e for k in (0, 1, 2, 2**31 // by - 1, 2**31 // by) for e in (-1, 0, 1)}
+        for n in near | {0, 1, 2**31 - 1}:
+            if 0 <= n < 2**31:
+                assert ((magic * n >> 32) + n) >> shift == n // by
+                assert (magic * n >> 32) + n < 2**32
 
 
 def test_padding_takes_part(cuda):

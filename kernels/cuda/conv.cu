@@ -1,19 +1,9 @@
 /* 2-D convolution, direct, its three passes: CONTRACT.md section 3. One kernel, an implicit matrix
- * product c = a b per group, over what the host describes (src/halfwave/_cuda/conv.py):
+ * product c = a b per group of what conv.h describes.
  *
- *     pass              rows   columns      terms        a     b, gathered   c
- *     forward           o      (n, i, j)    (c, r, s)    w     x             y
- *     backward input    c      (n, h, w)    (o, r, s)    w     dy            dx
- *     backward weight   o      (c, r, s)    (n, i, j)    dy    x             dw
- *
- * Columns and terms are numbers of three digits. A column and a term meet in b at (digit 0 of the
- * one, digit 0 of the other, h, w) with h = column step · digit 1 + term step · digit 1 + start, w
- * alike, where b has that element, else at +0. So two tables in shared memory, of the block's
- * columns and of the next STEP terms, say where every element of a tile of b comes from: one
- * addition and two comparisons each, no division, whatever the strides.
- *
- * Backward input cuts dx into classes, the residues of (h, w) modulo the stride: one problem each,
- * of the taps that meet it.
+ * Two tables in shared memory, of the block's columns and of the next STEP terms, say where every
+ * element of a tile of b comes from: one addition and two comparisons each, no division, whatever
+ * the strides.
  *
  * Tiles and chains are those of contraction.h. At the end of a segment the chains are folded into
  * where the results go, so that neither registers nor shared memory hold them twice: c itself, or
@@ -22,20 +12,13 @@
  *
  * HW_TILE chooses the tile, HW_A_LANES and HW_B_LANES how an operand lies (HwLanes). */
 #include "cuda/contraction.h"
-
-#if HW_NARROW /* rows and columns of an image */
-typedef int coordinate;
-typedef unsigned extent;
-#else
-typedef int64_t coordinate;
-typedef uint64_t extent;
-#endif
+#include "cuda/conv.h"
 
 #if HW_TILE == 0
 typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
 #elif HW_TILE == 1
-typedef HwTile<64, 64, 8, 4, 4, 16, 2> Tile;
+typedef HwTile<64, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
 #else
 typedef HwTile<16, 256, 4, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
@@ -43,25 +26,6 @@ enum { BLOCKS = sizeof(real) == 4 ? 4 : 2 };
 #endif
 
 enum { STEP = Tile::STEP, STAGES = Tile::STAGES, AHEAD = STAGES - 1, THREADS = Tile::THREADS };
-
-struct Axis { /* of the image: down, across */
-    int64_t size, columns, terms, column_step, term_step, start;
-};
-
-struct Residues { /* of an axis, for backward input; stride 0 in other passes */
-    int64_t size, kernel, stride, dilation, padding, tap_step, a_tap, c_step;
-};
-
-struct Problem {
-    int64_t classes[2], groups, rows, columns, terms; /* the last two: of digit 0 */
-    int64_t part, parts, row_tiles, column_tiles;     /* part: terms a block, of the axis cut */
-    int64_t a_group, a_row, a_term[3];
-    int64_t b_group, b_column, b_term, b_axis[2];
-    int64_t c_group, c_row, c_column[3];
-    int64_t first_fastest; /* columns in memory's order: digits (1, 2, 0), not (0, 1, 2) */
-    Axis axis[2];
-    Residues residues[2];
-};
 
 struct Block { /* what a block has: its first row and column; its part, of how many tiles each */
     int64_t row, column, part, group, tile, tiles;
@@ -91,21 +55,6 @@ static_assert(sizeof(Shared) <= HW_SHARED, "the host gives less shared memory");
 #define NOWHERE (-((coordinate)1 << (8 * sizeof(coordinate) - 2))) /* whatever is added */
 #define NO_COLUMN (-1 - 0x7fffffffffffffffll)
 
-/* The problem of residue `first` along an axis: which taps meet it, and where. */
-HW_FUNCTION void residue(const Residues &of, int64_t first, Axis *axis, int64_t *a_base,
-                         int64_t *c_base) {
-    int64_t r = 0, most = of.kernel < of.tap_step ? of.kernel : of.tap_step;
-    axis->columns = first < of.size ? (of.size - first + of.stride - 1) / of.stride : 0;
-    axis->terms = 0;
-    while (r < most && (first + of.padding - r * of.dilation) % of.stride) r++;
-    if (r < most) {
-        axis->terms = (of.kernel - r + of.tap_step - 1) / of.tap_step;
-        axis->start = (first + of.padding - r * of.dilation) / of.stride; /* exact */
-        *a_base = r * of.a_tap;
-    }
-    *c_base = first * of.c_step;
-}
-
 /* False if it has none. Shared memory then holds the axes and the columns of the block. */
 HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared) {
     int64_t at = blockIdx.x + (int64_t)blockIdx.y * gridDim.x;
@@ -126,14 +75,7 @@ HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared) {
     }
     if (threadIdx.x < 2) {
         int i = threadIdx.x;
-        Axis axis = p.axis[i];
-        int64_t a_base = 0, c_base = 0;
-        if (p.residues[i].stride)
-            residue(p.residues[i], i ? of_class % p.classes[1] : of_class / p.classes[1], &axis,
-                    &a_base, &c_base);
-        shared->axis[i] = axis;
-        shared->a_base[i] = a_base;
-        shared->c_base[i] = c_base;
+        class_axis(p, i, of_class, &shared->axis[i], &shared->a_base[i], &shared->c_base[i]);
     }
     __syncthreads();
     const Axis *axis = shared->axis;
@@ -207,7 +149,9 @@ template <int LANES, int SIZE> struct Share {
     enum {
         WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
         UNITS = SIZE / WIDTH,
-        INNER_STEP = LANES == HW_ALONG ? HW_ALONG_LANES : UNITS < THREADS ? THREADS / UNITS : 1,
+        INNER_STEP = LANES == HW_ALONG ? HW_ALONG_LANES
+        : UNITS < THREADS              ? THREADS / UNITS
+                                       : 1,
         OUTER_STEP = THREADS / INNER_STEP * WIDTH
     };
     static_assert(STEP % INNER_STEP == 0, "");

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._plan import SEGMENT, SUPER_SEGMENT
-from . import runtime
+from . import depthwise, runtime
 from .matmul import ACROSS, ACROSS_16, ALONG
 
 PROCESSORS = 132  # what the choice of tiles counts on; of an H100 or H200
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 TILES = {
-    SINGLE: (Tile(128, 128, 256, 100), Tile(64, 64, 128, 80), Tile(16, 256, 128, 64)),
+    SINGLE: (Tile(128, 128, 256, 100), Tile(64, 128, 128, 95), Tile(16, 256, 128, 64)),
     DOUBLE: (Tile(128, 64, 256, 50), Tile(64, 64, 128, 44), Tile(16, 256, 256, 32)),
 }
 THIN = 2  # without loaders of 16 bytes for a
@@ -57,8 +57,8 @@ VARIANTS = [
         *(
             {"HW_TILE": tile, "HW_NARROW": 1, "HW_A_LANES": a, "HW_B_LANES": b}
             for tile in range(len(TILES[dtype]))
-            for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
-            if tile != THIN or a != ACROSS_16
+            for a, b in pairs((ACROSS_16, ALONG), (ACROSS, ACROSS_16, ALONG))
+            if tile != THIN or a == ALONG
         ),
     )
 ]
@@ -104,7 +104,7 @@ def forward(x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w
         a=(inputs * taps * (outputs // groups), inputs * taps, taps, kernel[1], 1),
         b=(inputs * xs[1], xs[0], xs[1], *xs[2:]),
         c=(outputs // groups * ys[1], ys[1], ys[0], *ys[2:]),
-        axes=axes, b_lanes=_pixels(x, xs, y.shape[3], plain),
+        axes=axes, b_lanes=_pixels(x, xs, y.shape[3], plain), one_channel=inputs == 1,
     )  # fmt: skip
 
 
@@ -121,10 +121,14 @@ def backward_input(
     ):
         step = stride // math.gcd(stride, dilation)  # of taps that meet one class
         size, a_tap = dx.shape[2 + i], (kernel[1], 1)[i]
-        # The most of any class: conv.cu works out each class's own.
+        # The most of any class: conv.cu works out each class's own, if there are several.
         most = (runtime.blocks(size, stride), runtime.blocks(kernel[i], step))
-        axes.append((dy.shape[2 + i], *most, 1, -(step * dilation // stride), 0))
-        residues.append((size, kernel[i], stride, dilation, pad, step, a_tap, xs[2 + i]))
+        axes.append((dy.shape[2 + i], *most, 1, -(step * dilation // stride), pad))
+        residues.append(
+            (size, kernel[i], stride, dilation, pad, step, a_tap, xs[2 + i])
+            if stride > 1
+            else (0,) * 8
+        )
         steps.append(step)
     plain = taps == stride_h == stride_w == 1 and not left
     _contract(
@@ -132,9 +136,12 @@ def backward_input(
         a=(outputs * inputs * taps, taps, inputs * taps, steps[0] * kernel[1], steps[1]),
         b=(outputs * ys[1], ys[0], ys[1], *ys[2:]),
         c=(inputs * xs[1], xs[1], xs[0], stride_h * xs[2], stride_w * xs[3]),
-        axes=axes, b_lanes=_pixels(dy, ys, dx.shape[3], plain), residues=residues,
+        axes=axes, b_lanes=_pixels(dy, ys, dx.shape[3], plain), one_channel=inputs == 1,
+        residues=residues,
         classes=(min(stride_h, dx.shape[2]), min(stride_w, dx.shape[3])),
-        reach=max(r[0] + r[4] + r[1] * r[3] for r in residues),
+        reach=max(
+            dx.shape[2] + top + kernel[0] * dilation_h, dx.shape[3] + left + kernel[1] * dilation_w
+        ),
     )  # fmt: skip
 
 
@@ -161,7 +168,8 @@ def backward_weight(
         a=(outputs * ys[1], ys[1], ys[0], *ys[2:]),
         b=(inputs * xs[1], xs[1], xs[0], *xs[2:]),
         c=(outputs * ws[0], *ws),
-        axes=axes, b_lanes=b_lanes, first_fastest=last,
+        axes=axes, b_lanes=b_lanes, one_channel=inputs == 1, weight=True,
+        first_fastest=last,
     )  # fmt: skip
 
 
@@ -186,30 +194,46 @@ def _strides(x: Any) -> list[int]:
 
 def _contract(
     a_array, b_array, c_array, bias, *, groups, rows, columns, terms, a, b, c, axes, b_lanes,
-    first_fastest=False, residues=((0,) * 8,) * 2, classes=(1, 1), reach=0,
+    one_channel,
+    weight=False, first_fastest=False, residues=((0,) * 8,) * 2, classes=(1, 1), reach=0,
 ) -> None:  # fmt: skip
     """Launch conv.cu's kernels for its struct Problem; coordinates go up to `reach` and the axes'."""
     dtype = c_array.dtype
     all_columns = columns * axes[0][1] * axes[1][1]
     all_terms = terms * axes[0][2] * axes[1][2]
-    slices = groups * classes[0] * classes[1]
-    number, part = choose(dtype, slices, rows, all_columns, all_terms)
-    a_lanes = ALONG
-    if a[1] == 1:
-        vectors = number != THIN and _in_16_bytes(a_array, rows, *a[2:])
-        a_lanes = ACROSS_16 if vectors else ACROSS
     for size, across, along, column_step, term_step, start in axes:
         reach = max(reach, size, across * column_step, along * abs(term_step), -start)
-    if max(reach, terms, columns) < NARROW:
+    narrow = max(reach, terms, columns) < NARROW
+
+    def problem(*blocks: int) -> Any:
+        numbers = (*classes, groups, rows, columns, terms, *blocks, *a, *b, *c, first_fastest,
+                   *axes[0], *axes[1], *residues[0], *residues[1])  # fmt: skip
+        return np.array(numbers, np.int64).view(PROBLEM)[0]
+
+    if narrow and one_channel and groups > 1:
+        if weight:
+            segments = problem(0, runtime.blocks(all_terms, SEGMENT), 0, 0)
+            if depthwise.correlate_weight(
+                segments, all_terms, rows, first_fastest, a_array, b_array, c_array
+            ):
+                return
+        elif all_terms <= SEGMENT:
+            sizes = (axes[1][1], axes[0][1], groups * rows, columns)
+            last = c[1] == 1 != c[4]
+            if depthwise.correlate(
+                problem(0, 0, 0, 0), sizes, rows, classes, last, a_array, b_array, bias, c_array
+            ):
+                return
+    slices = groups * classes[0] * classes[1]
+    number, part = choose(dtype, slices, rows, all_columns, all_terms)
+    vectors = number != THIN and a[1] == 1 and _in_16_bytes(a_array, rows, *a[2:])
+    a_lanes = ACROSS_16 if vectors else ALONG
+    macros = WIDE
+    if narrow:
         macros = {"HW_TILE": number, "HW_NARROW": 1, "HW_A_LANES": a_lanes, "HW_B_LANES": b_lanes}
-    else:
-        macros = WIDE
     tile = TILES[dtype][macros["HW_TILE"]]
     parts = max(runtime.blocks(all_terms, part), 1)
     tiles = (runtime.blocks(rows, tile.rows), runtime.blocks(all_columns, tile.columns))
-    numbers = (*classes, groups, rows, columns, terms, part, parts, *tiles, *a, *b, *c,
-               first_fastest, *axes[0], *axes[1], *residues[0], *residues[1])  # fmt: skip
-    problem = np.array(numbers, np.int64).view(PROBLEM)[0]
     blocks = slices * tiles[0] * tiles[1]
     sums = None
     if parts > 1:
@@ -217,10 +241,11 @@ def _contract(
         sums = runtime.device().arrays.empty((count,), dtype)
     shared = _shared(dtype, macros)
     launch = partial(runtime.launch, "conv", shared=shared, HW_SHARED=shared, **macros)
-    launch("convolve", dtype, runtime.grid(blocks * parts), tile.threads, problem, a_array, b_array,
+    given = problem(part, parts, *tiles)
+    launch("convolve", dtype, runtime.grid(blocks * parts), tile.threads, given, a_array, b_array,
            bias, c_array, sums)  # fmt: skip
     if parts > 1:
-        launch("fold", dtype, runtime.grid(blocks), tile.threads, problem, bias, c_array, sums)
+        launch("fold", dtype, runtime.grid(blocks), tile.threads, given, bias, c_array, sums)
 
 
 PROBLEM = np.dtype([("numbers", np.int64, 54)])  # struct Problem: all of it 64-bit integers
