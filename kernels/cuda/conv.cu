@@ -208,7 +208,8 @@ HW_FUNCTION int64_t part_of(const Block &block, int64_t part) {
     return (part * block.tiles + block.tile) * Tile::TOTALS + threadIdx.x;
 }
 
-/* Folds the chains of a segment into the results. */
+/* Folds the chains of a segment into the results: c, in lines of 16 bytes where they lie so (down
+ * its columns where b lies along the terms, channels last; else across), or a part's own memory. */
 HW_FUNCTION void store(const Problem &p, const Shared *shared,
                        const real (&chain)[Tile::DOWN][Tile::ACROSS], bool first, bool last,
                        const real *bias, real *c, real *partial) {
@@ -222,36 +223,42 @@ HW_FUNCTION void store(const Problem &p, const Shared *shared,
         }
         return;
     }
+    enum { SIDE = HW_PER_16, DOWN = HW_B_LANES == HW_ALONG };
     int rows = rows_of(p, block);
     c += block.group * p.c_group + shared->c_base[0] + shared->c_base[1] + block.row * p.c_row;
     bias += bias ? block.group * p.rows + block.row : 0;
 #pragma unroll
-    for (int j = 0; j < Tile::ACROSS; j += HW_PER_16) {
+    for (int m = 0; m < (DOWN ? Tile::DOWN : Tile::ACROSS); m += SIDE) {
         HwPlace<Tile> place(hw_opaque(threadIdx.x)); /* likewise */
-        const int64_t *column = shared->c_column + place.column + j * Tile::LANES_ACROSS;
-        bool together = column[0] != NO_COLUMN;
+        bool together = DOWN ? p.c_row == 1 : true;
+        const int64_t *line = shared->c_column + place.column + m * Tile::LANES_ACROSS;
 #pragma unroll
-        for (int e = 1; e < HW_PER_16; e++) together &= column[e] == column[0] + e;
+        for (int e = 1; e < SIDE && !DOWN; e++) together &= line[e] == line[0] + e;
 #pragma unroll
-        for (int i = 0; i < Tile::DOWN; i++) {
-            int row = place.row + i / HW_PER_16 * HW_PER_16 * Tile::LANES_DOWN + i % HW_PER_16;
-            if (row >= rows) continue;
-            real *to = c + row * p.c_row, added = last && bias ? bias[row] : 0;
+        for (int n = 0; n < (DOWN ? Tile::ACROSS : Tile::DOWN); n++) {
+            int i = DOWN ? m : n, j = DOWN ? n : m;
+            int row = place.row + i / SIDE * SIDE * Tile::LANES_DOWN + i % SIDE;
+            const int64_t *column =
+                shared->c_column + place.column + j / SIDE * SIDE * Tile::LANES_ACROSS + j % SIDE;
+            if (row >= rows || column[0] == NO_COLUMN) continue; /* nor what follows */
+            real *to = c + row * p.c_row + column[0];
             auto result = [&](int e, real u) {
-                real y = first ? chain[i][j + e] : u + chain[i][j + e];
-                return last && bias ? y + added : y;
+                real s = DOWN ? chain[i + e][j] : chain[i][j + e], y = first ? s : u + s;
+                return last && bias ? y + bias[DOWN ? row + e : row] : y;
             };
-            if (together && (uintptr_t)(to + column[0]) % 16 == 0) {
-                real16 *all = (real16 *)(to + column[0]), y;
-                if (!first) y = *all;
+            if (together && (!DOWN || row + SIDE <= rows) && (uintptr_t)to % 16 == 0) {
+                real16 y;
+                if (!first) y = *(real16 *)to;
 #pragma unroll
-                for (int e = 0; e < HW_PER_16; e++) y.v[e] = result(e, y.v[e]);
-                *all = y;
+                for (int e = 0; e < SIDE; e++) y.v[e] = result(e, y.v[e]);
+                *(real16 *)to = y;
             } else {
 #pragma unroll
-                for (int e = 0; e < HW_PER_16; e++)
-                    if (column[e] != NO_COLUMN)
-                        to[column[e]] = result(e, first ? 0 : to[column[e]]);
+                for (int e = 0; e < SIDE; e++) {
+                    if (DOWN ? row + e >= rows : column[e] == NO_COLUMN) break;
+                    real *one = DOWN ? to + e * p.c_row : to + (column[e] - column[0]);
+                    *one = result(e, first ? 0 : *one);
+                }
             }
         }
     }
