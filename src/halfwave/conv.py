@@ -15,6 +15,7 @@ from ._cpu import depthwise_weight as _depthwise_weight
 from ._cpu import reduction as _reduction
 from ._cpu import winograd as _winograd
 from ._cpu import winograd_weight as _winograd_weight
+from ._cuda import winograd as _cuda_winograd
 
 
 def conv2d(
@@ -248,6 +249,8 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
         module = _winograd_weight if name == "backward_weight" else _winograd
+        if _arrays.on_gpu(arrays[0]):
+            module = _cuda_winograd
         getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
