@@ -88,7 +88,7 @@ def draw_sizes(part, cases: dict) -> None:
             lambda value, _: f"{value:g}" if value < 1000 else f"2$^{{{math.log2(value):.0f}}}$"
         )
         axes.minorticks_off()
-        axes.set_title(f"{what}: {units[what]}", fontsize=8)
+        axes.set_title(f"{what}\n{units[what]}", fontsize=8)
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=7)
         axes.grid(True, color="#dddddd", linewidth=0.6)

@@ -101,7 +101,7 @@ def same_bits(actual, expected):
     )
     if actual.dtype.kind == "f":
         differ &= ~(np.isnan(actual) & np.isnan(expected))
-    where = np.argwhere(differ)
+    where = np.argwhere(differ.reshape(actual.shape))  # of a scalar too
     assert not len(where), (
         f"{len(where)} of {actual.size} differ, first at {where[0]}: "
         f"{actual[tuple(where[0])]!r} against {expected[tuple(where[0])]!r}"

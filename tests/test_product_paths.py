@@ -26,10 +26,12 @@ def stored(x, order):
     return np.ascontiguousarray(x.T).T if order == "T" else x
 
 
-# (m, k, n): a vector; 2 to 16 rows; few strips and many panels; rows of a as far apart as a page;
-# a long axis; two super-segments; c cut by rows, by columns; a narrow last panel.
+# (m, k, n): a vector; 2 to 16 rows; 1 to 3 with more than half a MiB of b in a segment; few strips and
+# many panels; rows of a as far apart as a page; a long axis; two super-segments; c cut by rows, by
+# columns; a narrow last panel.
 SHAPES = [
-    (1, 700, 45), (1, 17000, 9), (2, 600, 70), (5, 530, 1100), (16, 1100, 70), (17, 600, 300),
+    (1, 700, 45), (1, 17000, 9), (2, 600, 70), (5, 530, 1100), (16, 1100, 70), (1, 1030, 280),
+    (2, 530, 300), (3, 517, 290), (17, 600, 300),
     (100, 520, 1500), (1024, 40, 70), (512, 600, 33), (20, 2100, 90), (40, 17000, 100),
     (700, 130, 80), (90, 130, 700), (130, 514, 49),
 ]  # fmt: skip

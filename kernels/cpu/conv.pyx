@@ -17,9 +17,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from halfwave._cpu.contraction cimport (
-    Contraction, contract, fill_offsets, offsets_memory,
-)
+from halfwave._cpu.contraction cimport Contraction, contract, fill_offsets, offsets_memory
 from halfwave._cpu.direct cimport correlate, correlates
 from halfwave._cpu.direct_plan cimport MOST_SPREAD, Correlation, Taps
 from halfwave._cpu.direct_weight cimport correlate_weight
@@ -306,6 +304,10 @@ cdef Residue residue(int64_t first, int64_t size, int64_t kernel, int64_t stride
     return part
 
 
+cdef inline Taps taps_of(Residue part) noexcept nogil:
+    return Taps(part.taps, part.first_output, -part.output_step, part.first_tap, part.tap_step)
+
+
 def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
                    int64_t dilation_h, int64_t dilation_w, int64_t groups):
     """Fill dx."""
@@ -340,7 +342,6 @@ cdef bint direct_input(View *vdy, View *vw, View *vdx, int64_t stride_h, int64_t
                        int64_t groups) except -1:
     """Whether direct convolution serves; then it has."""
     cdef Correlation direct
-    cdef Residue part
     cdef int64_t d
     cdef int64_t *w_strides = [vw.strides[C], vw.strides[O], vw.strides[R], vw.strides[S]]
     if max(stride_h, stride_w) > MOST_SPREAD:
@@ -348,13 +349,11 @@ cdef bint direct_input(View *vdy, View *vw, View *vdx, int64_t stride_h, int64_t
     describe(&direct, vdy, vw, w_strides, vdx, vw.shape[C], groups)
     direct.spread[0], direct.spread[1] = stride_h, stride_w
     for d in range(stride_h):
-        part = residue(d, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h)
-        direct.taps[0][d] = Taps(part.taps, part.first_output, -part.output_step, part.first_tap,
-                                 part.tap_step)
+        direct.taps[0][d] = taps_of(
+            residue(d, vdx.shape[H], vw.shape[R], stride_h, top, dilation_h))
     for d in range(stride_w):
-        part = residue(d, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w)
-        direct.taps[1][d] = Taps(part.taps, part.first_output, -part.output_step, part.first_tap,
-                                 part.tap_step)
+        direct.taps[1][d] = taps_of(
+            residue(d, vdx.shape[W], vw.shape[S], stride_w, left, dilation_w))
     if not correlates(&direct):
         return False
     with nogil:
