@@ -1,9 +1,9 @@
 /* One tile of a product on the tensor cores: float32 in and out, the factors rounded to TF32 or
- * bfloat16, sums in float32. The fast path that a caller asks for; repeatable from run to run, and no
- * part of CONTRACT.md: how the cores add up inside is theirs.
+ * bfloat16, sums in float32. The fast path that a caller asks for; repeatable from run to run, and
+ * no part of CONTRACT.md: how the cores add up inside is theirs.
  *
- * The operands come by the loaders and copies of contraction.h, as [k][row or column] of float32, and
- * are rounded where they are taken into registers. A warp has 16 DOWN × 8 ACROSS outputs, in
+ * The operands come by the loaders and copies of contraction.h, as [k][row or column] of float32,
+ * and are rounded where they are taken into registers. A warp has 16 DOWN × 8 ACROSS outputs, in
  * fragments of mma.sync: lane (g, t), g = lane / 4, t = lane % 4, holds of
  *     a (16 × K)  rows g and g + 8, k's t and t + 4 (TF32, K = 8); 2t, 2t + 1 and 8 more (bf16, 16)
  *     b (K × 8)   column g, the same k's
@@ -153,9 +153,9 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
             for (int m = 0; m < Tile::DOWN; m++)
 #pragma unroll
                 for (int half = 0; half < 2; half++)
-                    hw_fragment<PRECISION, Tile::A_PITCH>(
-                        from_a + k * Tile::A_PITCH + 16 * m + 8 * half, of_a[m][half],
-                        of_a[m][2 + half]);
+                    hw_fragment<PRECISION, Tile::A_PITCH>(from_a + k * Tile::A_PITCH + 16 * m +
+                                                              8 * half,
+                                                          of_a[m][half], of_a[m][2 + half]);
 #pragma unroll
             for (int n = 0; n < Tile::ACROSS; n++)
                 hw_fragment<PRECISION, Tile::B_PITCH>(from_b + k * Tile::B_PITCH + 8 * n,
