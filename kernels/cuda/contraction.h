@@ -307,8 +307,7 @@ HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row,
     };
     real s[Tile::DOWN][Tile::ACROSS] = {};
     const int AHEAD = Tile::STAGES - 1;
-    unsigned segment = 0;
-    for (;; segment++) {
+    for (unsigned segment = 0;; segment++) {
         int64_t rest = terms - (int64_t)segment * HW_SEGMENT;
         int left = rest < 2 * HW_SEGMENT ? (int)rest : 2 * HW_SEGMENT;
         if (segment == 0)
@@ -328,14 +327,13 @@ HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row,
                 hw_multiply<Tile, false>(s, from_a, from_b, left);
             left -= Tile::STEP;
         }
-        if (terms <= (int64_t)(segment + 1) * HW_SEGMENT) break;
+        bool last = terms <= (int64_t)(segment + 1) * HW_SEGMENT;
+        if (last) __syncthreads(); /* of one segment alone the totals take the stages' place */
         hw_fold<Tile>(s, segment % HW_SEGMENTS == 0, totals);
-        if ((segment + 1) % HW_SEGMENTS == 0)
-            hw_store<Tile>(c, row, column, segment < HW_SEGMENTS, false, totals);
+        if (last || segment % HW_SEGMENTS == HW_SEGMENTS - 1)
+            hw_store<Tile>(c, row, column, segment < HW_SEGMENTS, last, totals);
+        if (last) return;
     }
-    __syncthreads(); /* with no more than one segment the totals take the stages' place */
-    hw_fold<Tile>(s, segment % HW_SEGMENTS == 0, totals);
-    hw_store<Tile>(c, row, column, segment < HW_SEGMENTS, true, totals);
 }
 
 /* Which tile a block has, of row_tiles × column_tiles: bands of 8 rows of tiles, so that blocks at

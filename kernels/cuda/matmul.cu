@@ -7,7 +7,7 @@
 
 #if HW_TILE == 0
 typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 8, 4> Tile;
-enum { BLOCKS = 2 };
+enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
 #elif HW_TILE == 1
 typedef HwTile<64, 64, 8, 4, 4, 8, 4> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
