@@ -236,9 +236,11 @@ def test_empty_arrays(layout):
         same_bits(hw.conv2d_backward_bias(y, layout=layout), np.full(o, n * 4 * (5.0 + 9 * c)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_memory_and_out_of_every_kind(layout, isa, rng):
-    x, w = in_layout(rng.standard_normal((2, 3, 6, 5)), layout), rng.standard_normal((4, 3, 3, 2))
+def test_memory_and_out_of_every_kind(layout, dtype, isa, rng):
+    x, w = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, 6, 5), (4, 3, 3, 2)))
+    x = in_layout(x, layout)
     options = {"stride": (2, 1), "padding": 1, "layout": layout}
     y = hw.conv2d(x, w, **options)
     dx = hw.conv2d_backward_input(y, w, x.shape, **options)
