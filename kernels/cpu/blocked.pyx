@@ -79,8 +79,8 @@ cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_
                 tile[i * width + j] = line[to[j]]
     if flags & HW_COLUMN_BIAS:
         memcpy(column_bias, <const real *>product.column_bias + column, columns * sizeof(real))
-    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, b, b_k, tile, width, flags,
-                   <const real *>product.row_bias + row, column_bias)
+    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, b, b_k, 0, tile, width,
+                   flags, <const real *>product.row_bias + row, column_bias)
     j = 0
     while j < columns:
         count = run_of(to + j, columns - j, 1)
@@ -222,7 +222,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                     b, b_k = packing + i * panel_size, pitch
                 if even and fits[i]:
                     run_tile[real](
-                        product, False, rows, k, a, a_row, a_k, b, b_k,
+                        product, False, rows, k, a, a_row, a_k, b, b_k, 0,
                         c + product.c_row[row] + product.c_column[column], stride,
                         flags, <const real *>product.row_bias + row,
                         <const real *>product.column_bias + column)
@@ -302,10 +302,13 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     # The baseline's tiles, of 4 rows, compute fused multiply-adds in software.
     cdef double most = MOST_WORK if product.tiles.rows > 4 else MOST_WORK >> 4
     cdef double least = <double>rows * columns * (product.k_end - product.k_begin) / most
+    # A few panels that threads cannot share evenly stay together, if strips can be cut better.
+    cdef bint uneven = (product.panels % threads != 0
+                        and product.panels < min(4 * threads, product.strips))
     cdef bint by_rows, small
     while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)
-                   or column_chunks == product.panels)
+                   or column_chunks == product.panels or (uneven and row_chunks < product.strips))
         if by_rows:
             small = rows // row_chunks < 2 * LEAST_ROWS
         else:

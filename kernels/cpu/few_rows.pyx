@@ -18,9 +18,21 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     FEW_ROWS = 16
-    LINES_OF_B = 64             # panels a task goes along at a time: 8 KiB of a row of b
     STEPS_TRANSPOSED = 128      # of a panel that is packed: 16 KiB, for the L1 cache
     CHAINS = 8                  # of scalars, at a time
+
+
+# Steps of every chain at a time, and elements of a row of b that a task goes along, as measured with
+# 4096 × 4096. One or two rows wait for memory, which likes long lines; more gain from more steps,
+# of which twice as many must stay in the L2 cache even where all fall on few sets of it.
+cdef inline int64_t steps_at_once(const Product *product) noexcept nogil:
+    if not product.b_rows_adjacent:
+        return STEPS_TRANSPOSED
+    return 8 if product.problem.rows <= 2 else 32
+
+
+cdef inline int64_t line_of_b(const Product *product) noexcept nogil:
+    return (8192 if product.problem.rows <= 2 else 4096) // product.problem.itemsize
 
 
 cdef bint has_few_rows(const Product *product) noexcept nogil:
@@ -35,11 +47,11 @@ cdef bint scalar(const Product *product) noexcept nogil:
 cdef int64_t few_rows_elements(const Product *product) noexcept nogil:
     """Of a worker's memory."""
     return product.tile_columns * HW_SEGMENT + product.problem.rows * (
-        LINES_OF_B * product.tile_columns + PAD + HW_SEGMENT + PAD)
+        line_of_b(product) + PAD + HW_SEGMENT + PAD)
 
 
 cdef int64_t few_rows_tasks(const Product *product, int threads) noexcept nogil:
-    cdef int64_t lines = LINES_OF_B if product.b_rows_adjacent else 1
+    cdef int64_t lines = line_of_b(product) // product.tile_columns if product.b_rows_adjacent else 1
     return max(ceil_div(product.panels, lines), min(product.panels, threads))
 
 
@@ -58,9 +70,10 @@ cdef void few_rows_task(Product *product, int64_t index, char *packing) noexcept
 cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogil:
     """All rows × a range of panels, some steps of every chain at a time.
 
-    Chains go on in memory beside c (HW_RESUME). 8 rows of b at a time are what prefetchers follow
-    best (42 GB/s of the 43 that reading alone reaches); more, where arithmetic takes longer. Where b
-    is contiguous along the chain, a panel of it is packed, as much as stays in the L1 cache.
+    Chains go on in memory beside c (HW_RESUME). The steps after these are asked for by the tiles, a row
+    of b with each step: prefetchers do not keep up with so many rows, and asking for all at once would
+    keep the tile waiting (of 16 rows: 1.5 times as fast as without; 1.3 times asked for at once). Where
+    b is contiguous along the chain, a panel of it is packed, as much as stays in the L1 cache.
     """
     cdef const Contraction *problem = product.problem
     cdef int64_t width = product.tile_columns, rows = problem.rows
@@ -68,32 +81,23 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
     cdef int64_t panel_end = product.panels * (index + 1) // product.column_chunks
     cdef int64_t first = panel_begin * width
     cdef int64_t line_length = (panel_end - panel_begin) * width + PAD
-    cdef int64_t k_begin = product.k_begin, k_end, at, k, steps, panel, column, columns
-    cdef int64_t strip, row, height, b_k = 0, i, j
-    cdef int64_t a_row[FEW_ROWS]
-    cdef int64_t a_k[FEW_ROWS]
-    cdef const real *a[FEW_ROWS]
+    cdef int64_t k_begin = product.k_begin, k_end, at, k, panel, column, columns
+    cdef int64_t steps = steps_at_once(product)
+    cdef int64_t strip, row, height, a_row = 0, a_k = 0, b_k = 0, ahead = 0, i, j
+    cdef const real *a
     cdef const real *b
     cdef real *chains = packing + width * HW_SEGMENT
-    cdef real *strip_memory = chains + rows * (LINES_OF_B * width + PAD)
+    cdef real *strip_memory = chains + rows * (line_of_b(product) + PAD)
     cdef real *c = <real *>product.c
     cdef real *line
     cdef real value
-    cdef bint even_k
-    if not product.b_rows_adjacent:
-        steps = STEPS_TRANSPOSED
-    else:
-        steps = 8 if rows <= 4 and not product.b_in_place else 16
     while k_begin < product.k_end:
         k_end = min(k_begin + HW_SEGMENT, product.k_end)
         k = k_end - k_begin
-        even_k = even_steps(product, k_begin, k)
-        for strip in range(product.strips):
-            row = rows * strip // product.strips
-            height = rows * (strip + 1) // product.strips - row
-            a[strip] = strip_of_a[real](product, row, height, k_begin, k, even_k,
-                                        strip_memory + row * (HW_SEGMENT + PAD), &a_row[strip],
-                                        &a_k[strip])
+        # Packed, unless rows are adjacent: else all could fall on one set of the L1 cache.
+        a = strip_of_a[real](product, 0, rows, k_begin, k,
+                             product.a_row_adjacent and even_steps(product, k_begin, k), strip_memory,
+                             &a_row, &a_k)
         at = k_begin
         while at < k_end:
             k = min(steps, k_end - at)
@@ -103,17 +107,19 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
                 if product.b_rows_adjacent and columns == width:
                     b = <const real *>product.b + problem.b_k[at] + problem.b_column[column]
                     b_k = product.b_k.stride
+                    ahead = steps * b_k if at + 2 * steps <= product.k_end else 0
                 else:
                     b_k = width if columns * 2 > width else width // 2
                     pack_b[real](product, column, columns, at, k, packing, 0, b_k)
-                    b = packing
+                    b, ahead = packing, 0
                 for strip in range(product.strips):
                     row = rows * strip // product.strips
                     height = rows * (strip + 1) // product.strips - row
                     run_tile[real](product, columns * 2 <= width, height, k,
-                                   a[strip] + (at - k_begin) * a_k[strip], a_row[strip], a_k[strip],
-                                   b, b_k, chains + row * line_length + column - first, line_length,
-                                   HW_RESUME if at > k_begin else 0, NULL, NULL)
+                                   a + row * a_row + (at - k_begin) * a_k, a_row, a_k,
+                                   b, b_k, ahead, chains + row * line_length + column - first,
+                                   line_length, HW_RESUME if at > k_begin else 0, NULL, NULL)
+                    ahead = 0
             at += k
         for i in range(rows):
             line = c + product.c_row[i]

@@ -69,7 +69,7 @@ cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t
     cdef const int64_t *across = problem.a_row + row
     cdef const int64_t *along = problem.a_k + k_begin
     cdef int64_t i, p, steps
-    cdef bint even_rows
+    cdef bint even_rows, adjacent = product.a_k.even and product.a_k.stride == 1
     a_row[0] = across[1] - across[0] if rows > 1 else 1
     a_k[0] = along[1] - along[0] if k > 1 else 1
     even_rows = evenly_spaced(across, rows, a_row[0])
@@ -79,7 +79,7 @@ cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t
     for i in range(rows):
         p = 0
         while p < k:
-            steps = run_of(along + p, k - p, 1)
+            steps = k if adjacent else run_of(along + p, k - p, 1)
             if steps > 1:
                 memcpy(strip + i * a_row[0] + p, a + across[i] + along[p], steps * sizeof(real))
             else:

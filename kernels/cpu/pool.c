@@ -1,9 +1,9 @@
 /* A small pool: workers spin for some tens of microseconds after a job, then sleep.
  *
- * A job is a counter that caller and workers increment to draw the next task. A worker counts
- * itself in before it looks whether the job is open, and the caller, having drawn the last task,
- * closes the job and waits only for those who are in: a worker that wakes late costs nobody
- * anything. fork() leaves the child without workers; it starts its own on first use. */
+ * A job is a counter of tasks left, from which caller and workers draw the next one. A worker
+ * counts itself in before it looks whether any are left, and the caller, once there are none, waits
+ * only for those who are in: a worker that wakes late costs nobody anything. fork() leaves
+ * the child without workers; it starts its own on first use. */
 #define _GNU_SOURCE
 #include "pool.h"
 
@@ -56,18 +56,21 @@ static void fp_restore(fp_environment before) { fesetenv(&before); }
 #define SPINS 4000 /* about 50 µs of pauses before a worker sleeps */
 #define POLL_NS 50000000
 
+/* Handing work over is lines of the cache that change hands, some tens of nanoseconds each: all
+ * that a worker must know of a job comes with the line on which it spins, all that changes while
+ * the job runs is in another. */
 static struct {
+    _Alignas(64) atomic_uint generation; /* one more with every job */
     hw_task task;
     void *context;
     int64_t count;
     int threads;
-    _Alignas(64) atomic_int_fast64_t next;
-    _Alignas(64) atomic_int closed;
-    _Alignas(64) atomic_int inside;
-} job = {.closed = 1};
+    _Alignas(64) atomic_int_fast64_t left; /* tasks that nobody has drawn; may be below zero */
+    atomic_int inside;                     /* workers that may draw */
+    _Alignas(64) atomic_int sleepers;
+    atomic_int stop;
+} job;
 
-static atomic_uint generation; /* one more with every job */
-static atomic_int sleepers, stop;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
@@ -98,10 +101,10 @@ static void draw_tasks(int worker) {
     int polls = worker == 0 && poll_caller && !inside_task;
     inside_task++;
     for (;;) {
-        int64_t index = atomic_fetch_add_explicit(&job.next, 1, memory_order_relaxed);
-        if (index >= job.count || atomic_load_explicit(&stop, memory_order_relaxed)) break;
+        int64_t index = job.count - atomic_fetch_sub(&job.left, 1);
+        if (index >= job.count || atomic_load_explicit(&job.stop, memory_order_relaxed)) break;
         job.task(job.context, index, worker);
-        if (polls && index + 1 < job.count && poll()) atomic_store(&stop, 1);
+        if (polls && index + 1 < job.count && poll()) atomic_store(&job.stop, 1);
     }
     inside_task--;
     FENCE();
@@ -113,17 +116,17 @@ static void *work(void *id) {
     atomic_store(&thread_ids[worker], (int)syscall(SYS_gettid));
     fp_default();
     for (;;) {
-        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) PAUSE();
-        if (atomic_load(&generation) == seen) {
+        for (int spin = 0; spin < SPINS && atomic_load(&job.generation) == seen; spin++) PAUSE();
+        if (atomic_load(&job.generation) == seen) {
             pthread_mutex_lock(&mutex);
-            atomic_fetch_add(&sleepers, 1);
-            while (atomic_load(&generation) == seen) pthread_cond_wait(&wake, &mutex);
-            atomic_fetch_sub(&sleepers, 1);
+            atomic_fetch_add(&job.sleepers, 1);
+            while (atomic_load(&job.generation) == seen) pthread_cond_wait(&wake, &mutex);
+            atomic_fetch_sub(&job.sleepers, 1);
             pthread_mutex_unlock(&mutex);
         }
-        seen = atomic_load(&generation);
+        seen = atomic_load(&job.generation);
         atomic_fetch_add(&job.inside, 1);
-        if (!atomic_load(&job.closed) && worker < job.threads) draw_tasks(worker);
+        if (atomic_load(&job.left) > 0 && worker < job.threads) draw_tasks(worker);
         atomic_fetch_sub(&job.inside, 1);
     }
     return NULL;
@@ -168,10 +171,10 @@ static void keep_off_callers_processor(int threads) {
 static void reset_in_child(void) {
     for (int worker = 1; worker <= workers; worker++) atomic_store(&thread_ids[worker], 0);
     workers = kept_off = 0;
-    if (inside_task) atomic_store(&stop, 1); /* forked by a signal handler: tasks are lost */
-    atomic_store(&job.closed, 1);
+    if (inside_task) atomic_store(&job.stop, 1); /* forked by a signal handler: tasks are lost */
+    atomic_store(&job.left, 0);
     atomic_store(&job.inside, 0);
-    atomic_store(&sleepers, 0);
+    atomic_store(&job.sleepers, 0);
     atomic_flag_clear(&busy);
     pthread_mutex_init(&mutex, NULL);
     pthread_cond_init(&wake, NULL);
@@ -208,25 +211,24 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
         job.context = context;
         job.count = count;
         job.threads = threads;
-        atomic_store(&job.next, 0);
-        atomic_store(&stop, 0);
-        atomic_store(&job.closed, 0);
-        atomic_fetch_add(&generation, 1);
-        if (atomic_load(&sleepers)) {
+        if (atomic_load(&job.stop)) atomic_store(&job.stop, 0);
+        atomic_store(&job.left, count);
+        atomic_fetch_add(&job.generation, 1);
+        if (atomic_load(&job.sleepers)) {
             keep_off_callers_processor(threads);
             pthread_mutex_lock(&mutex);
             pthread_cond_broadcast(&wake);
             pthread_mutex_unlock(&mutex);
         }
         draw_tasks(0);
-        atomic_store(&job.closed, 1);
+        atomic_store(&job.left, 0); /* more than none if it was stopped */
         for (int spin = 0; atomic_load(&job.inside); spin++) {
             if (spin < SPINS)
                 PAUSE();
             else
                 sched_yield();
         }
-        result = atomic_load(&stop) ? -1 : 0;
+        result = atomic_load(&job.stop) ? -1 : 0;
         atomic_flag_clear(&busy);
     }
     fp_restore(callers);

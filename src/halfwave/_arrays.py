@@ -171,8 +171,7 @@ def _gpu_output(
     regular = out.data.ptr % out.itemsize == 0 and (
         plain or (strided and not any(s % out.itemsize for s in out.strides))
     )
-    begin, end = _span(out)
-    if regular and all(e <= begin or end <= b for b, e in map(_span, inputs)):
+    if regular and not any(overlap(out, x) for x in inputs):
         return out, lambda: out
     fresh = arrays.empty(shape, dtype)
 
@@ -190,9 +189,25 @@ def _check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, name: str) 
         raise ValueError(f"{name} must have shape {shape}, not {out.shape}")
 
 
+def to_device(x: np.ndarray, device: str) -> np.ndarray:
+    """A NumPy array where it is to be computed: itself, or a copy in GPU memory."""
+    return runtime.device().arrays.asarray(x) if device == "cuda" else x
+
+
+def to_host(x: np.ndarray) -> np.ndarray:
+    """A NumPy array of the values: `x` itself, or a copy from GPU memory."""
+    return x.get() if on_gpu(x) else x
+
+
 def address(x: np.ndarray) -> int:
     """Of the first element."""
     return x.data.ptr if on_gpu(x) else x.ctypes.data
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the memory from first to last element of two arrays has a byte in common."""
+    (begin, end), (from_, to) = _span(a), _span(b)
+    return begin < to and from_ < end
 
 
 def _span(x: np.ndarray) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import _info
 
+DEVICES = ("cpu", "cuda")
 DEFAULT_OUT = "halfwave-study"
 
 
@@ -42,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
                        "files, to use these instead of the 5000 digits")  # fmt: skip
     study.add_argument("--seed", type=_seed, default=0, metavar="N",
                        help="a whole number from 0; the default is %(default)s")  # fmt: skip
+    study.add_argument("--device", choices=DEVICES, default="cpu",
+                       help="where to compute; the weights end the same, to the bit")  # fmt: skip
     study.add_argument("--quick", action="store_true",
                        help="shorter training and fewer seeds: at most half a minute")  # fmt: skip
     study.set_defaults(run=_study)
@@ -55,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     fingerprint.add_argument("names", nargs="*", metavar="NAME",
                              help="only those whose name contains one of these")  # fmt: skip
+    fingerprint.add_argument("--device", choices=DEVICES, default="cpu",
+                             help="where to compute; the values are the same")  # fmt: skip
     fingerprint.add_argument("--write", action="store_true",
                              help="for maintainers: make what is computed here the expected "
                              "values")  # fmt: skip
@@ -107,7 +112,7 @@ def _fingerprint(arguments: argparse.Namespace) -> int:
     expected = fingerprint.expected()
     found = {}
     for name in names:
-        found[name] = fingerprint.compute(name)
+        found[name] = fingerprint.compute(name, arguments.device)
         verdict = "ok" if found[name] == expected.get(name) else "DIFFERS"
         print(f"{name:<{max(map(len, names))}}  {found[name]}  {verdict}", flush=True)
     if arguments.write:
@@ -134,7 +139,8 @@ def _study(arguments: argparse.Namespace) -> int:
     console = Console()
     try:
         images = load(arguments.data)
-        study.run(images, settings(arguments.seed, quick=arguments.quick), arguments.out, console)
+        chosen = settings(arguments.seed, device=arguments.device, quick=arguments.quick)
+        study.run(images, chosen, arguments.out, console)
     except DataError as error:
         return _fail(str(error))
     except OSError as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _arrays
 from ._cpu import dropout as _cpu
+from ._cuda import dropout as _cuda
 from ._elementwise import run
 from .random import seed_number, stream_number
 
@@ -51,7 +52,9 @@ def dropout(
     """
     kernel = _kernel(rate, seed, stream)
     y = kernel(x, out)
-    return run(kernel, {"x": x}, out) if y is None else y
+    if y is None:
+        return run(kernel, partial(_cuda.dropout, *kernel.args), {"x": x}, out)
+    return y
 
 
 def dropout_backward(
@@ -84,7 +87,9 @@ def dropout_backward(
     """
     kernel = _kernel(rate, seed, stream)
     dx = kernel(dy, out)
-    return run(kernel, {"dy": dy}, out) if dx is None else dx
+    if dx is None:
+        return run(kernel, partial(_cuda.dropout, *kernel.args), {"dy": dy}, out)
+    return dx
 
 
 def _kernel(rate: Any, seed: Any, stream: Any) -> partial[np.ndarray | None]:

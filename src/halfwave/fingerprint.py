@@ -8,17 +8,19 @@ made by integer arithmetic, so that a wrong generator shows in the random cases 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-import halfwave as hw
-from halfwave import models, nn
+import halfwave
+from halfwave import _arrays, models, nn
 
 PATH = Path(__file__).with_suffix(".json")
 DTYPES = ("float32", "float64")
@@ -27,9 +29,50 @@ Arrays = Iterable[np.ndarray]
 CASES: dict[str, Callable[[], Arrays]] = {}
 
 
-def compute(name: str) -> str:
+class _Operations:
+    """The functions of a module: their NumPy arrays are put on `device` first, results fetched.
+
+    What is written in place is fetched too; functions that make arrays are told the device.
+    """
+
+    device = "cpu"
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+        return (
+            _Operations(function) if isinstance(function, ModuleType) else partial(_run, function)
+        )
+
+
+def _run(function: Callable, *arguments: Any, **options: Any) -> Any:
+    if _Operations.device == "cpu":
+        return function(*arguments, **options)
+
+    def put(x: Any) -> Any:
+        return _arrays.to_device(x, "cuda") if isinstance(x, np.ndarray) else x
+
+    if "device" in inspect.signature(function).parameters:
+        options["device"] = "cuda"
+    there = [put(x) for x in arguments]
+    result = function(*there, **{name: put(x) for name, x in options.items()})
+    if result is None:
+        for here, moved in zip(arguments, there, strict=True):
+            here[...] = moved.get()
+        return None
+    fetched = [_arrays.to_host(x) for x in (result if isinstance(result, tuple) else (result,))]
+    return tuple(fetched) if isinstance(result, tuple) else fetched[0]
+
+
+hw = _Operations(halfwave)
+
+
+def compute(name: str, device: str = "cpu") -> str:
     """The fingerprint of a case."""
     sha = hashlib.sha256()
+    _Operations.device = device
     for array in CASES[name]():
         array = np.array(array)
         if array.dtype.kind == "f":
@@ -375,8 +418,8 @@ def _training(dtype: str) -> Iterator[np.ndarray]:
     net = models.Network("fingerprint", (
         models.Conv(3, 6), models.Pool(2, 2), models.Conv(3, 8, 2), models.Pyramid((2, 1)),
         models.Full(16), models.Full(4))).build(
-            image=12, channels=2, classes=4, seed=3, dtype=dtype,
-            initializer=partial(hw.init.he_normal, negative_slope=0.25))  # fmt: skip
+            image=12, channels=2, classes=4, seed=3, dtype=dtype, device=_Operations.device,
+            initializer=partial(halfwave.init.he_normal, negative_slope=0.25))  # fmt: skip
     optimizer = nn.SGD(net.parameters(), learning_rate=0.02, momentum=0.9, weight_decay=5e-4)
     losses = []
     for step in range(50):
@@ -384,9 +427,11 @@ def _training(dtype: str) -> Iterator[np.ndarray]:
         x = numbers((16, 2, 12, 12), dtype, f"x{step % 7}", spread=2)
         for image, label in zip(x, labels, strict=True):
             image[:, 6 * (label // 2) :, 6 * (label % 2) :] *= np.asarray(2, dtype)
+        x, labels = (_arrays.to_device(array, net.device) for array in (x, labels))
         logits = net.forward(x, training=True)
-        losses.append(hw.softmax_cross_entropy(logits, labels))
-        net.backward(hw.softmax_cross_entropy_backward(logits, labels), input_gradient=False)
+        loss = halfwave.softmax_cross_entropy(logits, labels)
+        losses.append(loss if net.device == "cpu" else loss.get())
+        net.backward(halfwave.softmax_cross_entropy_backward(logits, labels), input_gradient=False)
         optimizer.step()
-    yield from (p.value for p in net.parameters())
+    yield from (_arrays.to_host(p.value) for p in net.parameters())
     yield np.array(losses)

@@ -9,6 +9,8 @@ import numpy as np
 from . import _arrays
 from ._cpu import loss as _cpu
 from ._cpu import reduction as _reduction
+from ._cuda import loss as _cuda
+from ._cuda import reduction as _cuda_reduction
 
 
 def softmax_cross_entropy(
@@ -22,13 +24,13 @@ def softmax_cross_entropy(
     ----------
     logits : array of float32 or float64, shape (N, K)
     labels : array of integers, shape (N,)
-        Each in [0, K).
+        Each in [0, K). On a GPU, where nothing waits to look, another label makes the row NaN.
     reduction : {"mean", "sum", "none"}
 
     Returns
     -------
     NumPy scalar of logits' dtype, or with "none" an array of it, shape (N,)
-        The mean of no rows is NaN.
+        The mean of no rows is NaN. Of GPU arrays, an array of shape () in place of a scalar.
 
     Raises
     ------
@@ -37,6 +39,8 @@ def softmax_cross_entropy(
     """
     logits, labels = _checked(logits, labels)
     _arrays.choice(reduction, "reduction", ("mean", "sum", "none"))
+    if _arrays.on_gpu(logits):
+        return _on_gpu(logits, labels, reduction)
     losses = np.empty(len(logits), logits.dtype)
     if len(logits):
         _cpu.cross_entropy(logits, labels, losses)
@@ -80,24 +84,44 @@ def softmax_cross_entropy_backward(
     _arrays.choice(reduction, "reduction", ("mean", "sum"))
     gradient, finish = _arrays.output(out, logits.shape, logits.dtype, [logits, labels])
     if logits.size:
-        _cpu.cross_entropy_backward(
+        kernels = _cuda if _arrays.on_gpu(logits) else _cpu
+        kernels.cross_entropy_backward(
             logits, labels, len(logits) if reduction == "mean" else 1, gradient
         )
     return finish()
 
 
+def _on_gpu(logits: np.ndarray, labels: np.ndarray, reduction: str) -> np.ndarray:
+    arrays = _arrays.library(logits)
+    losses = arrays.empty(len(logits), logits.dtype)
+    if len(logits):
+        _cuda.cross_entropy(logits, labels, losses)
+    if reduction == "none":
+        return losses
+    total = arrays.empty(1, logits.dtype)
+    _cuda_reduction.channel_sums(losses.reshape(1, 1, -1), total)
+    if reduction == "mean":
+        _cuda.divide(total, len(logits))
+    return total.reshape(())
+
+
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     logits = _arrays.array(logits, "logits", ndim=2)
-    if not isinstance(labels, np.ndarray) and hasattr(labels, "__dlpack__"):
+    if not isinstance(labels, np.ndarray) and (
+        hasattr(labels, "__dlpack__") or hasattr(labels, "__cuda_array_interface__")
+    ):
         labels = _arrays.foreign(labels, "labels")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
+    if not hasattr(labels, "dtype") or labels.dtype.kind not in "iu":
+        kind = labels.dtype if hasattr(labels, "dtype") else type(labels).__name__
         raise TypeError(f"labels must be an array of integers, not {kind}")
     if labels.shape != logits.shape[:1]:
         raise ValueError(
             f"labels must have shape ({logits.shape[0]},), one a row of logits, not {labels.shape}"
         )
+    _arrays.same_device(labels, "labels", logits, "logits")
     logits = _arrays.contiguous(logits)  # so that what no memory can hold is not searched, either
+    if _arrays.on_gpu(logits):  # to look at the labels here would be to wait for the GPU
+        return logits, _arrays.contiguous(labels.astype(np.int64, copy=False))
     labels = labels.copy()  # ours alone: nobody changes what has been checked
     if labels.size:
         low, high = int(labels.min()), int(labels.max())

@@ -168,6 +168,7 @@ class Network:
         dropout: float = 0.5,
         seed: int = 0,
         dtype: str = "float32",
+        device: str = "cpu",
     ) -> nn.Sequential:
         """The network with weights.
 
@@ -189,10 +190,13 @@ class Network:
             The seed of weights and dropout.
         dtype : str
             "float32" or "float64".
+        device : str
+            "cpu" or "cuda".
         """
         layers: list[nn.Layer] = []
         plan = self.plan(image=image, channels=channels, classes=classes, width=width)
-        common = {"seed": seed, "dtype": dtype}
+        place = {"dtype": dtype, "device": device}
+        common = {"seed": seed, **place}
         for index, item in enumerate(plan):
             number = item.name.removeprefix("conv").removeprefix("fc")
             if isinstance(item.row, Conv):
@@ -208,9 +212,7 @@ class Network:
                         initializer=initializer or partial(hw.init.he_normal, mode="fan_out"),
                     )
                 )
-                layers.append(
-                    nn.activation(activation, item.outputs, name=f"act{number}", dtype=dtype)
-                )
+                layers.append(nn.activation(activation, item.outputs, name=f"act{number}", **place))
             elif isinstance(item.row, Pool):
                 layers.append(nn.MaxPool2d(item.row.kernel, stride=item.row.stride, name=item.name))
             elif isinstance(item.row, Pyramid):
@@ -231,7 +233,7 @@ class Network:
                 )
                 if not last:
                     layers.append(
-                        nn.activation(activation, item.outputs, name=f"act_fc{number}", dtype=dtype)
+                        nn.activation(activation, item.outputs, name=f"act_fc{number}", **place)
                     )
                     if dropout:
                         layers.append(nn.Dropout(dropout, name=f"drop{number}", seed=seed))
@@ -297,15 +299,17 @@ def fully_connected(
     initializer: nn.Initializer | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> nn.Sequential:
     """A net of `depth` fully connected layers: inputs → width → … → width → classes."""
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth}")
     sizes = [inputs, *[width] * (depth - 1), classes]
+    place = {"dtype": dtype, "device": device}
     layers: list[nn.Layer] = []
     for index in range(depth):
         if index:
-            layers.append(nn.activation(activation, sizes[index], name=f"act{index}", dtype=dtype))
+            layers.append(nn.activation(activation, sizes[index], name=f"act{index}", **place))
         layers.append(
             nn.Linear(
                 sizes[index],
@@ -313,7 +317,7 @@ def fully_connected(
                 name=f"fc{index + 1}",
                 initializer=initializer,
                 seed=seed,
-                dtype=dtype,
+                **place,
             )
         )
     return nn.Sequential(layers)

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _arrays
 from ._cpu import optimizer as _cpu
+from ._cuda import optimizer as _cuda
 
 
 def sgd_momentum(
@@ -61,9 +62,7 @@ def sgd_momentum(
     )
     if rates[1] >= 1:
         raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
-    if np.may_share_memory(
-        w, velocity, max_work=10_000
-    ):  # looks beyond the bounds: they may interleave
+    if _share_memory(w, velocity, target, speed):
         raise ValueError("velocity must not share memory with w")
     new_w, finish_w = _arrays.output(w, target.shape, target.dtype, [gradient], name="w")
     new_velocity, finish_velocity = _arrays.output(
@@ -71,13 +70,23 @@ def sgd_momentum(
     )
     gradient = _arrays.contiguous(gradient)
     if new_w is not w:
-        np.copyto(new_w, target)
+        new_w[...] = target
     if new_velocity is not velocity:
-        np.copyto(new_velocity, speed)
-    if not _cpu.sgd_momentum(new_w, gradient, new_velocity, *rates):
+        new_velocity[...] = speed
+    if _arrays.on_gpu(target):
+        _cuda.sgd_momentum(new_w, gradient, new_velocity, *rates)
+    elif not _cpu.sgd_momentum(new_w, gradient, new_velocity, *rates):
         raise AssertionError("the kernel refused plain arrays")
     finish_w()
     finish_velocity()
+
+
+def _share_memory(w: Any, velocity: Any, target: np.ndarray, speed: np.ndarray) -> bool:
+    if _arrays.on_gpu(target):
+        return _arrays.overlap(target, speed)
+    return np.may_share_memory(
+        w, velocity, max_work=10_000
+    )  # beyond the bounds: they may interleave
 
 
 def _plain_rates(learning_rate: Any, momentum: Any, weight_decay: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _arrays
 from ._cpu import pooling as _cpu
+from ._cuda import pooling as _cuda
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -22,7 +23,7 @@ class Windows(NamedTuple):
 
 
 class Pooling(NamedTuple):
-    """A max pooling, checked."""
+    """A max pooling, checked: what the CPU's kernel takes, then what the GPU's does."""
 
     rows: Windows
     columns: Windows
@@ -31,6 +32,7 @@ class Pooling(NamedTuple):
     before: int
     channels_last: bool
     y_shape: tuple[int, ...]
+    axes: tuple[_cuda.Axis, _cuda.Axis]
 
 
 def max_pool2d(
@@ -81,7 +83,10 @@ def max_pool2d(
     x = _arrays.array(x, "x", ndim=4)
     plan = _pooling(x, size, stride, padding, dilation, layout, ceil_mode)
     y, finish = _arrays.output(out, plan.y_shape, x.dtype, [x])
-    if y.size:
+    if y.size and _arrays.on_gpu(x):
+        last = plan.channels_last
+        _cuda.forward(_channels_second(x, last), *plan.axes, last, _channels_second(y, last))
+    elif y.size:
         _cpu.forward(_arrays.contiguous(x), *plan[:6], y)
     return finish()
 
@@ -129,7 +134,11 @@ def max_pool2d_backward(
     dx, finish = _arrays.output(out, x.shape, x.dtype, [dy, x])
     dy, x = _arrays.contiguous(dy), _arrays.contiguous(x)  # memory runs out before dx is touched
     dx.fill(0)
-    if dy.size:
+    if dy.size and _arrays.on_gpu(x):
+        last = plan.channels_last
+        arrays = (_channels_second(array, last) for array in (dy, x))
+        _cuda.backward(*arrays, *plan.axes, last, dx)
+    elif dy.size:
         _cpu.backward(dy, x, *plan[:6], dx)
     return finish()
 
@@ -174,6 +183,10 @@ def spatial_pyramid_pool(
     y, finish = _arrays.output(out, (batch, features), x.dtype, [x])
     if y.size:
         for n, part in _levels(y, sizes, channels):
+            if _arrays.on_gpu(x):
+                rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
+                _cuda.forward(_channels_second(x, True), rows, columns, layout == "NHWC", part)
+                continue
             bins = np.empty((batch, n, n, channels), x.dtype)
             _cpu.forward(x, _bins(height, n), _bins(width, n), 1, 1, 0, True, bins)
             part[...] = bins.transpose(0, 3, 1, 2)
@@ -221,13 +234,21 @@ def spatial_pyramid_pool_backward(
             f"dy must have shape {y_shape}, as spatial_pyramid_pool gives, not {dy.shape}"
         )
     dx, finish = _arrays.output(out, given.shape, x.dtype, [dy, given])
-    sums = np.zeros(x.shape, x.dtype)
+    sums = _arrays.library(x).zeros(x.shape, x.dtype)
     if dy.size:
         for n, part in _levels(dy, sizes, channels):
+            if _arrays.on_gpu(x):
+                rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
+                _cuda.backward(part, _channels_second(x, True), rows, columns, True, sums)
+                continue
             bins = np.ascontiguousarray(part.transpose(0, 2, 3, 1))
             _cpu.backward(bins, x, _bins(height, n), _bins(width, n), 1, 1, 0, True, sums)
     dx[...] = sums if layout == "NHWC" else sums.transpose(0, 3, 1, 2)
     return finish()
+
+
+def _channels_second(x: np.ndarray, channels_last: bool) -> np.ndarray:
+    return x.transpose(0, 3, 1, 2) if channels_last else x
 
 
 def _pooling(
@@ -247,7 +268,11 @@ def _pooling(
     _arrays.shape((batch, channels, *pooled), "x and padding")
     rows, columns = (_windows(n, *axis) for n, axis in zip(pooled, axes, strict=True))
     y_shape = (batch, channels, *pooled) if layout == "NCHW" else (batch, *pooled, channels)
-    return Pooling(rows, columns, kernel[1], steps[1], pads[2], layout == "NHWC", y_shape)
+    last = layout == "NHWC"
+    gpu_axes = tuple(
+        (sizes[i], pooled[i], kernel[i], steps[i], dilations[i], pads[2 * i]) for i in (0, 1)
+    )
+    return Pooling(rows, columns, kernel[1], steps[1], pads[2], last, y_shape, gpu_axes)
 
 
 def _number(
@@ -301,7 +326,9 @@ def _pyramid(x: Any, levels: Any, layout: Any) -> tuple[np.ndarray, tuple[int, .
     if not sizes:
         raise ValueError("levels must name at least one level")
     _arrays.choice(layout, "layout", LAYOUTS)
-    x = _arrays.contiguous(x if layout == "NHWC" else x.transpose(0, 2, 3, 1))
+    x = x if layout == "NHWC" else x.transpose(0, 2, 3, 1)
+    if not _arrays.on_gpu(x):  # whose kernel takes any strides
+        x = _arrays.contiguous(x)
     _check_plane(x.shape[1:3])
     return x, sizes
 

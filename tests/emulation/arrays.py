@@ -88,6 +88,9 @@ class ndarray:  # the name that CuPy's has
     def item(self):
         return self.host.item()
 
+    def __float__(self):
+        return float(self.host)
+
     def __array__(self, *arguments, **options):
         raise TypeError("implicit conversion to a NumPy array is not allowed")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import halfwave as hw
+from halfwave import _arrays
 
 Initializer = Callable[..., np.ndarray]
 
@@ -24,8 +25,8 @@ class Parameter:
     ----------
     name : str
         Its name, which is also its random stream.
-    value : ndarray
-        The array itself; `SGD` updates it in place.
+    value : array
+        The array itself, of NumPy or CuPy; `SGD` updates it in place.
     decay : bool
         Whether weight decay applies. PReLU's slopes have none (He et al. 2015, section 2.1).
     """
@@ -34,8 +35,9 @@ class Parameter:
         self.name = name
         self.value = value
         self.decay = decay
-        self.gradient = np.zeros_like(value)
-        self.velocity = np.zeros_like(value)
+        zeros = _arrays.library(value).zeros
+        self.gradient = zeros(value.shape, value.dtype)
+        self.velocity = zeros(value.shape, value.dtype)
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape={self.value.shape})"
@@ -60,9 +62,9 @@ class Layer:
 
 
 def _drawn(
-    initializer: Initializer, shape: tuple[int, ...], name: str, seed: int, dtype: str
+    initializer: Initializer, shape: tuple[int, ...], name: str, seed: int, dtype: str, device: str
 ) -> Parameter:
-    return Parameter(name, initializer(shape, seed=seed, stream=name, dtype=dtype))
+    return Parameter(name, initializer(shape, seed=seed, stream=name, dtype=dtype, device=device))
 
 
 class Linear(Layer):
@@ -80,6 +82,8 @@ class Linear(Layer):
         The seed of the weights.
     dtype : str
         "float32" or "float64".
+    device : str
+        "cpu" or "cuda": where the parameters lie, and so where the layer computes.
     """
 
     def __init__(
@@ -91,12 +95,18 @@ class Linear(Layer):
         initializer: Initializer | None = None,
         seed: int = 0,
         dtype: str = "float32",
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.weight = _drawn(
-            initializer or hw.init.he_normal, (outputs, inputs), f"{name}.weight", seed, dtype
+            initializer or hw.init.he_normal,
+            (outputs, inputs),
+            f"{name}.weight",
+            seed,
+            dtype,
+            device,
         )
-        self.bias = Parameter(f"{name}.bias", np.zeros(outputs, dtype))
+        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, dtype=dtype, device=device))
 
     def parameters(self) -> list[Parameter]:
         return [self.weight, self.bias]
@@ -122,7 +132,7 @@ class Conv2d(Layer):
         Size of the kernel.
     stride, padding, dilation, groups
         As in `halfwave.conv2d`.
-    name, initializer, seed, dtype
+    name, initializer, seed, dtype, device
         As in `Linear`.
     """
 
@@ -140,6 +150,7 @@ class Conv2d(Layer):
         initializer: Initializer | None = None,
         seed: int = 0,
         dtype: str = "float32",
+        device: str = "cpu",
     ) -> None:
         kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         self.name = name
@@ -149,8 +160,9 @@ class Conv2d(Layer):
             f"{name}.weight",
             seed,
             dtype,
+            device,
         )
-        self.bias = Parameter(f"{name}.bias", np.zeros(outputs, dtype))
+        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, dtype=dtype, device=device))
         self.geometry: dict[str, Any] = {
             "stride": stride,
             "padding": padding,
@@ -197,15 +209,22 @@ class PReLU(Layer):
         1 for a slope that all channels share, else one slope a channel (axis 1).
     slope : float
         The slopes' start; the paper's is 0.25.
-    name, dtype
+    name, dtype, device
         As in `Linear`.
     """
 
     def __init__(
-        self, channels: int = 1, *, slope: float = 0.25, name: str = "prelu", dtype: str = "float32"
+        self,
+        channels: int = 1,
+        *,
+        slope: float = 0.25,
+        name: str = "prelu",
+        dtype: str = "float32",
+        device: str = "cpu",
     ) -> None:
         self.name = name
-        self.slope = Parameter(f"{name}.slope", np.full(channels, slope, dtype), decay=False)
+        start = hw.init.constant(channels, slope, dtype=dtype, device=device)
+        self.slope = Parameter(f"{name}.slope", start, decay=False)
 
     def parameters(self) -> list[Parameter]:
         return [self.slope]
@@ -314,7 +333,7 @@ class Flatten(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self._shape = x.shape
-        return np.ascontiguousarray(x).reshape(x.shape[0], -1)
+        return _arrays.contiguous(x).reshape(x.shape[0], -1)
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         return dy.reshape(self._shape)
@@ -347,6 +366,11 @@ class Sequential(Layer):
     def parameters(self) -> list[Parameter]:
         return [p for layer in self.layers for p in layer.parameters()]
 
+    @property
+    def device(self) -> str:
+        """Where the parameters lie: "cpu" or "cuda"."""
+        return next((_arrays.device(p.value) for p in self.parameters()), "cpu")
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         for layer in self.layers:
             x = layer.forward(x, training)
@@ -358,12 +382,14 @@ class Sequential(Layer):
         return self.layers[0].backward(dy, input_gradient)
 
 
-def activation(kind: str, channels: int = 1, *, name: str, dtype: str = "float32") -> Layer:
+def activation(
+    kind: str, channels: int = 1, *, name: str, dtype: str = "float32", device: str = "cpu"
+) -> Layer:
     """The activation layer "relu", "prelu" (a slope a channel), "prelu_shared", "sigmoid" or "tanh"."""
     if kind == "prelu":
-        return PReLU(channels, name=name, dtype=dtype)
+        return PReLU(channels, name=name, dtype=dtype, device=device)
     if kind == "prelu_shared":
-        return PReLU(1, name=name, dtype=dtype)
+        return PReLU(1, name=name, dtype=dtype, device=device)
     plain: dict[str, type[ReLU | Sigmoid | Tanh]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
     if kind not in plain:
         raise ValueError(

@@ -7,6 +7,7 @@ finished. The figures depend on the seed and the data alone; the times taken go 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -58,12 +59,15 @@ class Interrupted(Exception):
 def run(images: Images, settings: Settings, out: Path, console: Console) -> Figures:
     """Runs all experiments, writes their plots and figures into `out`, and prints a summary."""
     out.mkdir(parents=True, exist_ok=True)
-    figures: Figures = {
-        "settings": asdict(settings),
+    figures: Figures = {  # the same on every device
+        "settings": {name: n for name, n in asdict(settings).items() if name != "device"},
         "data": images.name,
         "data_sha256": images.digest(),
     }
-    times: Figures = {"isa": hw.info()["isa"], "threads": hw.get_num_threads(), "seconds": {}}
+    times: Figures = {
+        "device": settings.device, "isa": hw.info()["isa"], "threads": hw.get_num_threads(),
+        "seconds": {},
+    }  # fmt: skip
     done: list[str] = []
     written: list[str] = []
     try:
@@ -98,5 +102,21 @@ def run(images: Images, settings: Settings, out: Path, console: Console) -> Figu
             f"not finished: {', '.join(rest) or 'nothing'}"
         ) from None
     console.print(report.table(figures))
+    console.print(f"SHA-256 of all trained weights: {weights_digest(figures)}", soft_wrap=True)
     console.print(f"{len(written)} plots and {FIGURES} are in {out}", soft_wrap=True)
     return figures
+
+
+def weights_digest(figures: Figures) -> str:
+    """One SHA-256 over those of all trained nets, in the order of the figures."""
+    sha = hashlib.sha256()
+
+    def collect(found: Figures) -> None:
+        for name, value in found.items():
+            if name == "weights_sha256":
+                sha.update("".join(value).encode())
+            elif isinstance(value, dict):
+                collect(value)
+
+    collect(figures)
+    return sha.hexdigest()

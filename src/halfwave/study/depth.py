@@ -14,7 +14,7 @@ import math
 from functools import partial
 
 import halfwave as hw
-from halfwave import models, nn
+from halfwave import _arrays, models, nn
 from halfwave.study.data import Images
 from halfwave.study.training import Figures, Settings, Tick, mean, probe, std, train
 
@@ -59,6 +59,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
                 "step": runs[0]["step"],
                 "test_error": [run["test_error"] for run in runs],
                 "loss": [run["loss"] for run in runs],
+                "weights_sha256": [run["weights_sha256"] for run in runs],
                 "final_error": mean(final),
             }
     figures["ratio"] = ratios(images, settings, tick)
@@ -73,6 +74,7 @@ def _net(images: Images, settings: Settings, depth: int, scheme: str, seed: int)
         classes=images.classes,
         initializer=initializer(scheme),
         seed=seed,
+        device=settings.device,
     )
 
 
@@ -82,7 +84,9 @@ def signal_by_layer(
     """Standard deviations of the responses, the gradients there and the weights' gradients."""
     net = _net(images, settings, depth, scheme, seed)
     responses, _, gradients = probe(net, images, settings.probe_images)
-    weights = [layer.weight.gradient for layer in net if isinstance(layer, nn.Linear)]
+    weights = [
+        _arrays.to_host(layer.weight.gradient) for layer in net if isinstance(layer, nn.Linear)
+    ]
     return {
         "response_std": [std(values) for values in responses],
         "gradient_std": [std(values) for values in gradients],

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 import halfwave as hw
-from halfwave import models, nn
+from halfwave import _arrays, models, nn
 from halfwave.study.data import Images
 from halfwave.study.training import (
     Figures,
@@ -69,6 +69,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
             )
             start[label]["step"] = curve["step"]
             start[label]["test_error"] = curve["test_error"]
+            start[label]["weights_sha256"] = [curve["weights_sha256"]]
     for activation in ZERO_ACTIVATIONS:
         figures["zero"][activation] = _movement(images, settings, activation, hw.init.zeros, tick)
     figures["zero"]["relu, He"] = _movement(images, settings, "relu", hw.init.he_normal, tick)
@@ -86,6 +87,7 @@ def _net(
         activation=activation,
         initializer=initializer,
         seed=settings.seed,
+        device=settings.device,
     )
 
 
@@ -113,7 +115,7 @@ def _movement(
     """How far each layer's weights moved in training, and whether its units are still equal."""
     net = _net(images, settings, settings.zero_depth, activation, initializer)
     layers = [layer for layer in net if isinstance(layer, nn.Linear)]
-    start = [layer.weight.value.copy() for layer in layers]
+    start = [_arrays.to_host(layer.weight.value).copy() for layer in layers]
     optimizer = nn.SGD(
         net.parameters(), learning_rate=settings.learning_rate, momentum=settings.momentum
     )
@@ -126,14 +128,13 @@ def _movement(
         )
         train_step(net, optimizer, x[chosen], images.train_labels[chosen])
         tick()
+    weights = [_arrays.to_host(layer.weight.value) for layer in layers]
+    biases = [_arrays.to_host(layer.bias.value) for layer in layers]
     return {
         "weights_moved": [
-            float(np.abs(layer.weight.value - old).max())
-            for layer, old in zip(layers, start, strict=True)
+            float(np.abs(values - old).max()) for values, old in zip(weights, start, strict=True)
         ],
-        "biases_moved": [float(np.abs(layer.bias.value).max()) for layer in layers],
-        "different_units": [
-            len(np.unique(layer.weight.value + np.float32(0), axis=0)) for layer in layers
-        ],
-        "units": [len(layer.weight.value) for layer in layers],
+        "biases_moved": [float(np.abs(values).max()) for values in biases],
+        "different_units": [len(np.unique(values + np.float32(0), axis=0)) for values in weights],
+        "units": [len(values) for values in weights],
     }

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import halfwave as hw
-from halfwave import models, nn
+from halfwave import _arrays, models, nn
 from halfwave.study.data import Images
 from halfwave.study.training import Figures, Settings, Tick, mean, std, train
 
@@ -35,7 +35,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
     for kind in KINDS:
         runs, nets = [], []
         for number in range(settings.prelu_seeds):
-            net = _net(images, kind, settings.seed + number)
+            net = _net(images, kind, settings.seed + number, settings.device)
             runs.append(
                 train(
                     net,
@@ -54,6 +54,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
             "step": runs[0]["step"],
             "test_error": [run["test_error"] for run in runs],
             "loss": [run["loss"] for run in runs],
+            "weights_sha256": [run["weights_sha256"] for run in runs],
             "final_error": mean([run["test_error"][-1] for run in runs]),
         }
         if kind != "relu":
@@ -61,7 +62,7 @@ def run(images: Images, settings: Settings, tick: Tick) -> Figures:
     return figures
 
 
-def _net(images: Images, kind: str, seed: int) -> nn.Sequential:
+def _net(images: Images, kind: str, seed: int, device: str) -> nn.Sequential:
     _, channels, size, _ = images.train.shape
     slope = 0.0 if kind == "relu" else SLOPE
     return models.DIGITS.build(
@@ -71,6 +72,7 @@ def _net(images: Images, kind: str, seed: int) -> nn.Sequential:
         activation=kind,
         dropout=0.25,
         seed=seed,
+        device=device,
         initializer=partial(hw.init.he_normal, negative_slope=slope),
     )
 
@@ -84,7 +86,7 @@ def _slopes(nets: list[nn.Sequential]) -> Figures:
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 weights = layer.name
             elif isinstance(layer, nn.PReLU):
-                found.setdefault(weights, []).extend(float(a) for a in layer.slope.value)
+                found.setdefault(weights, []).extend(_arrays.to_host(layer.slope.value).tolist())
     return {
         name: {
             "mean": mean(values),

@@ -6,6 +6,7 @@ sums, counts and binary exponents.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import halfwave as hw
-from halfwave import nn
+from halfwave import _arrays, nn
 from halfwave.study.data import Images
 
 Figures = dict[str, Any]  # what an experiment found: plain lists, numbers and strings
@@ -26,6 +27,7 @@ class Settings:
     """How long and how wide the experiments are; the defaults are the full study's."""
 
     seed: int = 0
+    device: str = "cpu"
     batch: int = 128
     every: int = 31  # training steps between looks at the test error: an epoch of the 4000 digits
     learning_rate: float = 0.01
@@ -45,12 +47,13 @@ class Settings:
     prelu_seeds: int = 2
 
 
-def settings(seed: int = 0, *, quick: bool = False) -> Settings:
+def settings(seed: int = 0, *, device: str = "cpu", quick: bool = False) -> Settings:
     """The full study's settings, or those of the quick one."""
     if not quick:
-        return Settings(seed=seed)
+        return Settings(seed=seed, device=device)
     return Settings(
         seed=seed,
+        device=device,
         depth_looks=5,
         depth_seeds=1,
         ratio_seeds=3,
@@ -109,11 +112,22 @@ def train(
             figures["test_error"].append(error(net, images, flat=flat))
             figures["loss"].append(mean(losses))
             losses.clear()
+    figures["weights_sha256"] = digest(net)
     return figures
+
+
+def digest(net: nn.Sequential) -> str:
+    """A SHA-256 of all parameters' names and values."""
+    sha = hashlib.sha256()
+    for p in net.parameters():
+        values = _arrays.to_host(p.value)
+        sha.update(p.name.encode() + values.astype(values.dtype.newbyteorder("<")).tobytes())
+    return sha.hexdigest()
 
 
 def train_step(net: nn.Sequential, optimizer: nn.SGD, x: np.ndarray, labels: np.ndarray) -> float:
     """One step on one batch; its loss."""
+    x, labels = (_arrays.to_device(array, net.device) for array in (x, labels))
     logits = net.forward(x, training=True)
     loss = float(hw.softmax_cross_entropy(logits, labels))
     net.backward(hw.softmax_cross_entropy_backward(logits, labels), input_gradient=False)
@@ -126,7 +140,8 @@ def error(net: nn.Sequential, images: Images, *, flat: bool = True) -> float:
     wrong = 0
     for start in range(0, len(images.test), 500):
         x = images.test[start : start + 500]
-        scores = net.forward(x.reshape(len(x), -1) if flat else x)
+        x = _arrays.to_device(x.reshape(len(x), -1) if flat else x, net.device)
+        scores = _arrays.to_host(net.forward(x))
         wrong += int(np.count_nonzero(scores.argmax(1) != images.test_labels[start : start + 500]))
     return wrong / len(images.test)
 
@@ -143,16 +158,18 @@ def probe(
     """
     step = max(1, len(images.train) // count)
     x = images.train[::step][:count]
-    x, labels = x.reshape(len(x), -1), images.train_labels[::step][:count]
+    x = _arrays.to_device(x.reshape(len(x), -1), net.device)
+    labels = _arrays.to_device(images.train_labels[::step][:count], net.device)
     responses, activations, gradients = [], [], []
     for layer in net:
         x = layer.forward(x)
-        (responses if isinstance(layer, nn.Linear) else activations).append(x)
+        to = responses if isinstance(layer, nn.Linear) else activations
+        to.append(_arrays.to_host(x))
     # The loss is a mean over images: its gradient times their number is that of each image's own.
     dy = hw.softmax_cross_entropy_backward(x, labels)
     for layer in reversed(net.layers):
         if isinstance(layer, nn.Linear):
-            gradients.append(dy.astype(np.float64) * len(x))
+            gradients.append(_arrays.to_host(dy).astype(np.float64) * len(x))
         dy = layer.backward(dy)
     return responses, activations, gradients[::-1]
 
