@@ -26,7 +26,7 @@ COMMON = [
     ("dtype", {"dtype": None}, TypeError),
     ("dtype", {"dtype": "bfloat16"}, TypeError),
     ("dtype", {"dtype": 32}, TypeError),
-    ("device", {"device": "cuda"}, ValueError),
+    ("device", {"device": "gpu"}, ValueError),
     ("device", {"device": None}, TypeError),
     ("out", {"out": [0.0]}, TypeError),
     ("out", {"out": np.zeros((8, 6, 3, 3))}, TypeError),

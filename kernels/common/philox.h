@@ -41,9 +41,12 @@ HW_FUNCTION hw_philox_block hw_random_block(uint64_t seed, uint64_t stream, uint
     return hw_philox4x32(counter, (uint32_t)seed, (uint32_t)(seed >> 32));
 }
 
-/* Word `index` of that stream. */
+/* Word `index` of that stream. Selects, for a GPU's registers have no index. */
 HW_FUNCTION uint32_t hw_random_word(uint64_t seed, uint64_t stream, uint64_t index) {
-    return hw_random_block(seed, stream, index >> 2).word[index & 3];
+    hw_philox_block block = hw_random_block(seed, stream, index >> 2);
+    uint32_t front = index & 1 ? block.word[1] : block.word[0];
+    uint32_t back = index & 1 ? block.word[3] : block.word[2];
+    return index & 2 ? back : front;
 }
 
 #endif

@@ -52,7 +52,7 @@ def constant(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -92,7 +92,7 @@ def identity(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -144,7 +144,7 @@ def dirac(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises

@@ -13,6 +13,7 @@ from . import _arrays
 Shape = int | Sequence[int]
 
 LARGEST = {2: 65504.0, 4: float(np.finfo(np.float32).max), 8: float(np.finfo(np.float64).max)}
+DEVICES = ("cpu", "cuda")
 DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -37,12 +38,8 @@ class Scaled(Common, total=False):
 
 def dtypes(dtype: Any, device: Any) -> tuple[np.dtype, np.dtype]:
     """The dtype of the array and the one it is computed in; the device is checked on the way."""
-    if not isinstance(device, str):
-        raise TypeError(f"device must be 'cpu', not {type(device).__name__}")
-    if device != "cpu":
-        raise ValueError(
-            f"device must be 'cpu', not {device!r}: this build computes on the CPU only"
-        )
+    if type(device) is not str or device != "cpu":
+        _arrays.choice(device, "device", DEVICES)
     if type(dtype) is str and dtype == "float32":  # the default
         return DTYPES[1], DTYPES[1]
     try:

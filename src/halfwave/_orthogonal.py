@@ -45,7 +45,7 @@ def orthogonal(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -67,7 +67,7 @@ def orthogonal(
         raise ValueError(f"shape must have at least 2 dimensions, not {whole}")
     part = random.shard_slices(shard, whole)
     target, finish = _arrays.output(out, random.shard_shape(part), kind)
-    normal = random.fill("normal", (0.0, 1.0), whole, number, seed, stream, None, None)
+    normal = random.fill("normal", (0.0, 1.0), whole, number, seed, stream, None, None, device)
     if target.size:
         side = whole[0] if layout == "OIHW" else whole[-1]
         rest = math.prod(whole) // side

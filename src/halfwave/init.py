@@ -6,7 +6,8 @@ What the random ones have in common:
   choose the values: the same on every device, for any number of threads.
 - ``shard``, a tuple of slices of the whole array, gives exactly ``whole[shard]``, computed alone.
 - ``dtype`` is float32, float64, or float16, which is the float32 values rounded.
-- ``out`` is written and returned.
+- ``device`` is "cpu" for a NumPy array, "cuda" for a CuPy array, made where it lies.
+- ``out``, an array on the device, is written and returned.
 
 `zeros`, `constant`, `dirac` and `identity` take ``seed`` and ``stream`` too, and have no use for
 them, so that one initializer can stand for another.
@@ -69,7 +70,7 @@ def normal(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -84,7 +85,7 @@ def normal(
     """
     kind, number = dtypes(dtype, device)
     parameters = (real(mean, number, "mean"), _deviation(std, number))
-    return random.fill("normal", parameters, shape, kind, seed, stream, out, shard)
+    return random.fill("normal", parameters, shape, kind, seed, stream, out, shard, device)
 
 
 def uniform(
@@ -114,7 +115,7 @@ def uniform(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -131,7 +132,7 @@ def uniform(
     if not math.isfinite(span):
         raise ValueError(f"high - low must be finite in {number}, not that of {high} and {low}")
     last = float(np.nextafter(number.type(high), number.type(low)))
-    return random.fill("uniform", (low, span, last), shape, kind, seed, stream, out, shard)
+    return random.fill("uniform", (low, span, last), shape, kind, seed, stream, out, shard, device)
 
 
 def truncated_normal(
@@ -165,7 +166,7 @@ def truncated_normal(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises
@@ -183,7 +184,9 @@ def truncated_normal(
     if constants is None:
         raise ValueError(f"lower and upper must leave more probability than {lower} and {upper} do")
     parameters = (*moments, *constants)
-    return random.fill("truncated_normal", parameters, shape, kind, seed, stream, out, shard)
+    return random.fill(
+        "truncated_normal", parameters, shape, kind, seed, stream, out, shard, device
+    )
 
 
 # ---- variance scaling ----------------------------------------------------------------------------
@@ -225,7 +228,7 @@ def variance_scaling(
 
     Returns
     -------
-    numpy.ndarray
+    array
         Of the shape `shape`, or the shard's.
 
     Raises

@@ -13,6 +13,8 @@ import numpy as np
 
 from . import _arrays
 from ._cpu import random as _kernels
+from ._cuda import random as _cuda
+from ._options import DEVICES
 
 __all__ = ["bits", "philox4x32"]
 
@@ -57,6 +59,7 @@ def bits(
     *,
     seed: int,
     stream: int | str = 0,
+    device: str = "cpu",
     out: np.ndarray | None = None,
     shard: Sequence[slice] | None = None,
 ) -> np.ndarray:
@@ -73,15 +76,17 @@ def bits(
         In [0, 2**64).
     stream : int or str
         In [0, 2**64), or a name, of which a hash is taken.
-    out : numpy.ndarray, optional
-        Where to write, uint32; it is returned.
+    device : {"cpu", "cuda"}
+        Where the array is made: a NumPy array, or a CuPy array of the same words.
+    out : array of uint32 on the device, optional
+        Where to write; it is returned.
     shard : sequence of slice, optional
         The part of the whole array to compute, as in ``whole[shard]``; dimensions beyond the last
         slice are taken whole.
 
     Returns
     -------
-    numpy.ndarray
+    array
         uint32, of the shape `shape`, or the shard's.
 
     Raises
@@ -89,7 +94,8 @@ def bits(
     TypeError, ValueError
         If an argument has the wrong type, or lies outside what is allowed.
     """
-    return fill("bits", (), shape, np.dtype(np.uint32), seed, stream, out, shard)
+    _arrays.choice(device, "device", DEVICES)
+    return fill("bits", (), shape, np.dtype(np.uint32), seed, stream, out, shard, device)
 
 
 def seed_number(seed: Any) -> int:
@@ -127,19 +133,21 @@ def fill(
     stream: Any,
     out: Any,
     shard: Any,
+    device: str,
 ) -> np.ndarray:
     """Check what every random array shares, and draw it."""
     whole = _arrays.shape(shape)
     seed, stream = seed_number(seed), stream_number(stream)
     if shard is None:
-        target, finish = _arrays.output(out, whole, dtype)
+        target, finish = _arrays.output(out, whole, dtype, device=device)
         layout = 0, (target.size,), (1,)
     else:
         part = shard_slices(shard, whole)
-        target, finish = _arrays.output(out, shard_shape(part), dtype)
+        target, finish = _arrays.output(out, shard_shape(part), dtype, device=device)
         layout = _collapse(part, whole) if target.size else (0, (0,), (1,))
     if target.size:
-        _kernels.fill(target.reshape(-1), distribution, parameters, seed, stream, *layout)
+        draw = _cuda.fill if device == "cuda" else _kernels.fill
+        draw(target.reshape(-1), distribution, parameters, seed, stream, *layout)
     return finish()
 
 
