@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import reference_direct as direct
-from cases import DTYPES, layouts_of, specials
+from cases import DTYPES, layouts_of, one_of_every_kind, specials
 from conftest import everywhere, same_bits
 from guards import Guards
 from halfwave._cpu import depthwise, depthwise_first, depthwise_last, depthwise_weight, runtime
@@ -211,8 +211,7 @@ def test_memory_of_all_kinds(multiplier, layout, isa, rng):
     dy = rng.standard_normal(y.shape).astype(np.float32)
     dx = hw.conv2d_backward_input(dy, w, x.shape, **options)
     dw = hw.conv2d_backward_weight(dy, x, w.shape, **options)
-    kinds = zip(*(layouts_of(v) for v in (x, w, bias, dy)), strict=True)
-    for (_, x1), (_, w1), (_, bias1), (_, dy1) in kinds:
+    for x1, w1, bias1, dy1 in one_of_every_kind(x, w, bias, dy):
         same_bits(hw.conv2d(x1, w1, bias1, **options), y)
         same_bits(hw.conv2d_backward_input(dy1, w1, x.shape, **options), dx)
         same_bits(hw.conv2d_backward_weight(dy1, x1, w.shape, **options), dw)
