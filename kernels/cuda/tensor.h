@@ -121,31 +121,26 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
     HwCopies<Tile, Tile::ROWS, Tile::A_PITCH, A> copies_a(a, row, k_begin);
     HwCopies<Tile, Tile::COLUMNS, Tile::B_PITCH, B> copies_b(b, column, k_begin);
     int64_t terms = k_end - k_begin, steps = (terms + Tile::STEP - 1) / Tile::STEP;
-    int64_t copied = 0;
-    auto copy = [&](int slot) {
-        real *stage = shared + slot * Tile::STAGE;
-        int64_t left = terms - copied * Tile::STEP;
-        if (left >= Tile::STEP) {
-            copies_a.template step<true>(stage, 0);
-            copies_b.template step<true>(stage + Tile::STEP * Tile::A_PITCH, 0);
-        } else if (left > 0) { /* what is beyond the last term becomes 0 */
-            copies_a.template step<false>(stage, (int)left);
-            copies_b.template step<false>(stage + Tile::STEP * Tile::A_PITCH, (int)left);
-        }
-        hw_copies_commit();
-        copied++;
+    auto copy = [&](int64_t step) { /* what is beyond the last term becomes 0 */
+                                    real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+                                    int64_t rest = terms - step * Tile::STEP;
+                                    int left = rest > 0
+                                                   ? rest < Tile::STEP ? (int)rest : (int)Tile::STEP
+                                                   : 0;
+                                    copies_a.step(stage, left);
+                                    copies_b.step(stage + Tile::STEP * Tile::A_PITCH, left);
+                                    hw_copies_commit();
     };
     float sum[Tile::DOWN][Tile::ACROSS][4] = {};
-#pragma unroll
-    for (int slot = 0; slot < Tile::STAGES - 1; slot++) copy(slot);
-    int slot = 0;
+    for (int step = 0; step < Tile::STAGES - 1; step++) copy(step);
     for (int64_t step = 0; step < steps; step++) {
         hw_copies_wait<Tile::STAGES - 2>();
-        __syncthreads();
-        copy(slot == 0 ? Tile::STAGES - 1 : slot - 1);
-        const real *from_a = shared + slot * Tile::STAGE + K_OF_LANE * t * Tile::A_PITCH + i + g;
-        const real *from_b = shared + slot * Tile::STAGE + Tile::STEP * Tile::A_PITCH +
-                             K_OF_LANE * t * Tile::B_PITCH + j + g;
+        __syncthreads(); /* and all have read what is overwritten next */
+        copy(step + Tile::STAGES - 1);
+        const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+        const real *from_a = stage + K_OF_LANE * t * Tile::A_PITCH + i + g;
+        const real *from_b =
+            stage + Tile::STEP * Tile::A_PITCH + K_OF_LANE * t * Tile::B_PITCH + j + g;
 #pragma unroll
         for (int k = 0; k < Tile::STEP; k += K) {
             uint32_t of_a[Tile::DOWN][4], of_b[Tile::ACROSS][2];
@@ -166,7 +161,6 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
                 for (int n = 0; n < Tile::ACROSS; n++)
                     hw_mma<PRECISION>(sum[m][n], of_a[m], of_b[n]);
         }
-        slot = slot == Tile::STAGES - 1 ? 0 : slot + 1;
     }
 #pragma unroll
     for (int m = 0; m < Tile::DOWN; m++)
