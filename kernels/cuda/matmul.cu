@@ -5,12 +5,14 @@
  * way, and the idle multiply-adds of missing rows cost nothing. */
 #include "cuda/contraction.h"
 
-#if HW_TILE == 0
-typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 8, 4> Tile;
-enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
+enum { DOUBLE = sizeof(real) == 8 };
+
+#if HW_TILE == 0 /* for double with 99 KB of shared memory, which all have from sm_80 on */
+typedef HwTile<128, DOUBLE ? 64 : 128, 8, DOUBLE ? 4 : 8, 4, 8, DOUBLE ? 2 : 4> Tile;
+enum { BLOCKS = DOUBLE ? 1 : 2 };
 #elif HW_TILE == 1
 typedef HwTile<64, 64, 8, 4, 4, 8, 4> Tile;
-enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
+enum { BLOCKS = DOUBLE ? 3 : 4 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };
