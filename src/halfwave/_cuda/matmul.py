@@ -7,6 +7,7 @@ no bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product as pairs
 from typing import Any, NamedTuple
@@ -51,14 +52,31 @@ def tiles(itemsize: int) -> tuple[Tile, ...]:
     )
 
 
+class TensorTile(Tile):
+    """That of the tensor cores: HwTensorTile's shared memory."""
+
+    def shared(self, itemsize: int, terms: int) -> int:
+        return self.staged * (self.rows + self.columns + 16) * itemsize
+
+
+TENSOR = TensorTile(128, 128, 256, 96, 1, 8.0, True)
+PRECISIONS = {"tf32": 0, "bf16": 1}  # HwPrecision in tensor.h
 THIN = 3
 FEW_ROWS = 16  # for which it serves
-VARIANTS = [("fold", {})] + [
-    ("matmul", {"HW_TILE": tile, "HW_A_LANES": a, "HW_B_LANES": b})
-    for tile, kind in enumerate(tiles(4))
-    for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
-    if kind.vectors or ACROSS_16 not in (a, b)
-]
+
+
+def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "fold", {}
+    for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2):
+        ways = {"HW_A_LANES": a, "HW_B_LANES": b}
+        for number, tile in enumerate(tiles(4)):
+            if tile.vectors or ACROSS_16 not in (a, b):
+                yield "matmul", {"HW_TILE": number, **ways}
+        for precision in PRECISIONS.values():
+            yield "matmul", {"HW_REAL": "float", "HW_PRECISION": precision, **ways}
+
+
+VARIANTS = list(_variants())
 
 _int = np.int64
 PRODUCT = np.dtype(
@@ -87,9 +105,7 @@ class Matrices(NamedTuple):
 class Plan(NamedTuple):
     """What is launched for a product of some shapes and strides."""
 
-    unfit: (
-        str  # which of "a", "b", "c" must be copied first, since strides do not say where it lies
-    )
+    unfit: str  # which of "a", "b", "c" to copy first: their rows or columns have no one stride
     turned: bool = False  # cᵀ = bᵀ aᵀ instead
     grid: tuple[int, ...] = ()
     threads: int = 0
@@ -102,22 +118,23 @@ class Plan(NamedTuple):
 
 
 def product(
-    a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int
-) -> None:
+    a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int,
+    precision: str | None = None,
+) -> None:  # fmt: skip
     """out = a b (+ bias along the columns), all of any strides.
 
     The dimensions are those of a as (slices…, rows…, contracted…), of b as (slices…, contracted…,
-    columns…), of out as (slices…, rows…, columns…).
+    columns…), of out as (slices…, rows…, columns…). Another precision is that of the tensor cores.
     """
     if not out.size:
         return
     layouts = ((x.shape, x.strides, x.data.ptr % 16 == 0) for x in (a, b, out))
-    plan = plan_of(out.itemsize, slices, rows, contracted, bias is not None, *layouts)
+    plan = plan_of(out.itemsize, slices, rows, contracted, bias is not None, precision, *layouts)
     if plan.unfit:
         a = _gathered(a, slices) if "a" in plan.unfit else a
         b = _gathered(b, slices) if "b" in plan.unfit else b
         to = runtime.device().arrays.empty(out.shape, out.dtype) if "c" in plan.unfit else out
-        product(a, b, bias, to, slices, rows, columns, contracted)
+        product(a, b, bias, to, slices, rows, columns, contracted, precision)
         if to is not out:
             out[...] = to
         return
@@ -142,8 +159,8 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], bool]  # shape, strides in byte
 
 @lru_cache(1024)
 def plan_of(
-    itemsize: int, slices: int, rows: int, contracted: int, biased: bool, a: Layout, b: Layout,
-    c: Layout,
+    itemsize: int, slices: int, rows: int, contracted: int, biased: bool, precision: str | None,
+    a: Layout, b: Layout, c: Layout,
 ) -> Plan:  # fmt: skip
     """The plan of `product`."""
     groups = ((a, rows), (b, contracted), (c, rows))
@@ -160,8 +177,11 @@ def plan_of(
         m, n, bias_row, bias_column = n, m, bias_column, 0
 
     count = math.prod(shape)
-    number = choose(itemsize, count, m, n, k)
-    tile = tiles(itemsize)[number]
+    if precision:
+        tile, macros = TENSOR, {"HW_PRECISION": PRECISIONS[precision]}
+    else:
+        number = choose(itemsize, count, m, n, k)
+        tile, macros = tiles(itemsize)[number], {"HW_TILE": number}
     down, across = runtime.blocks(m, tile.rows), runtime.blocks(n, tile.columns)
     part = part_terms(count * down * across, tile.blocks * MULTIPROCESSORS, k)
     parts = runtime.blocks(k, part) if k else 1
@@ -182,11 +202,8 @@ def plan_of(
         p[name] = value
     for name, values in zip(PRODUCT.names[len(numbers) :], (sizes, *strides), strict=True):
         p[name][: len(sizes)] = values
-    macros = {
-        "HW_TILE": number,
-        "HW_A_LANES": lanes(itemsize, left, m, strides[0], tile.vectors),
-        "HW_B_LANES": lanes(itemsize, right.transposed(), n, strides[1], tile.vectors),
-    }
+    macros["HW_A_LANES"] = lanes(itemsize, left, m, strides[0], tile.vectors)
+    macros["HW_B_LANES"] = lanes(itemsize, right.transposed(), n, strides[1], tile.vectors)
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
     shared = tile.shared(itemsize, min(part, k))
     return Plan(
