@@ -6,9 +6,8 @@
  * elsewhere each element's words are computed on their own.
  *
  * HW_HALF: float32 variates, rounded to float16. */
-#include "common/distributions.h"
 #include "common/philox.h"
-#include "cuda/device.h"
+#include "cuda/variate.h"
 
 template <class R> struct Of;
 template <> struct Of<float> {
@@ -25,15 +24,7 @@ template <> struct Of<double> {
 };
 typedef Of<real>::Word Word;
 
-#ifdef HW_HALF
-typedef uint16_t Variate;
-HW_FUNCTION Variate stored(float x) { return hw_f16_bits(x); }
-#else
-typedef real Variate;
-HW_FUNCTION Variate stored(real x) { return x; }
-#endif
-
-enum { THREADS = 256, UNROLL = 2, MOST_DIMENSIONS = 16 };
+enum { THREADS = 256, UNROLL = 4, MOST_DIMENSIONS = 16 };
 
 struct Where {
     uint64_t seed, stream;
@@ -50,6 +41,7 @@ HW_FUNCTION uint64_t word_of(const uint32_t *words, uint64_t) {
 /* The element of the whole array that element i of `out` is; I is a type that i and counts fit. */
 template <class I> HW_FUNCTION int64_t element(const Where &where, I i) {
     int64_t at = where.base;
+#pragma unroll 1
     for (int d = where.dimensions - 1; d > 0; d--) {
         I count = (I)where.counts[d], row = i / count;
         at += (int64_t)(i - row * count) * where.steps[d];

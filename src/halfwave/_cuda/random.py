@@ -10,7 +10,7 @@ from . import runtime
 
 VARIANTS = [("random", {}), ("random", {"HW_REAL": "float", "HW_HALF": 1})]
 THREADS = 256
-BYTES_A_BLOCK = THREADS * 2 * 16  # of `out`; UNROLL in random.cu
+BYTES_A_BLOCK = THREADS * 4 * 16  # of `out`; UNROLL in random.cu
 FAR = 2.0**-36  # a little above HW_FAR_TAIL of kernels/common/normal.h
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
