@@ -49,6 +49,11 @@ BORDERS = [
     case_of((1, 17, 4, 29), (3, 3), stride=(1, 2), pads=(2, 0, 0, 1)),
     case_of((1, 16, 9, 11), (3, 3), stride=(3, 4), pads=(2, 0, 0, 1), dilation=(2, 2)),
     case_of((1, 16, 4, 13), (1, 3), stride=(2, 2), pads=(0, 0, 1, 1)),
+    # Planes narrower than a vector, whole and by two.
+    case_of((2, 5, 1, 7), (3, 3)),
+    case_of((2, 7, 9, 3), (3, 3)),
+    case_of((1, 5, 14, 14), (3, 3)),
+    case_of((3, 4, 2, 15), (3, 3)),
     # Strips that lie in the padding as a whole, and others after them.
     case_of((2, 2, 4, 30), (1, 1), 2, pads=(20, 20, 2, 1)),
     case_of((3, 17, 18, 21), (1, 3), 2, pads=(1, 2, 0, 1), dilation=(1, 2)),
@@ -75,9 +80,10 @@ def test_bits_at_borders(number, layout, dtype, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bits_of_special_values(layout, dtype, rng):
+@pytest.mark.parametrize("stride", [(1, 1), (1, 2)])
+def test_bits_of_special_values(stride, layout, dtype, rng):
     """Padding takes part: NaN, infinities and zeros of both signs meet the frame's zeros."""
-    case = case_of((2, 18, 4, 5), (3, 3), stride=(1, 2))
+    case = case_of((2, 18, 4, 5), (3, 3), stride=stride)
     values = np.concatenate([specials(dtype), rng.standard_normal(40).astype(dtype)])
     x, w = (rng.choice(values, case[k]) for k in ("x", "w"))
     with np.errstate(all="ignore"):
@@ -197,8 +203,9 @@ def test_it_serves():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_memory_of_all_kinds(layout, isa, rng):
-    case = case_of((2, 18, 7, 9), (3, 3), 2, stride=(2, 1))
+@pytest.mark.parametrize(("multiplier", "stride"), [(2, (2, 1)), (1, (1, 1))])
+def test_memory_of_all_kinds(multiplier, stride, layout, isa, rng):
+    case = case_of((2, 18, 7, 5), (3, 3), multiplier, stride=stride)
     x, w = (rng.standard_normal(case[k]).astype(np.float32) for k in ("x", "w"))
     bias = rng.standard_normal(len(w)).astype(np.float32)
     x, options = in_layout(x, layout), options_of(case, layout)

@@ -116,7 +116,7 @@ cdef inline void describe_frame(hw_frame *part, const View *source, int64_t imag
     part.after = width - part.before - part.columns
     part.row, part.column = source.strides[H], source.strides[W]
     part.channel = channel_step * source.strides[C]
-    part.channels = channels
+    part.channels, part.ahead = channels, 0
     part.array = source.data + source.itemsize * (
         image * source.strides[N] + channel * source.strides[C]
         + (top + part.above) * source.strides[H] + (left + part.before) * source.strides[W])

@@ -90,7 +90,7 @@ cdef void load_weights(const Job *job, int64_t channel, int64_t channels, char *
     if w.strides[R] == w.shape[S] * w.strides[S]:
         part.rows, part.columns = 1, taps
     part.channels, part.width = channels, job.width
-    part.above = part.below = part.before = part.after = 0
+    part.above = part.below = part.before = part.after = part.ahead = 0
     for k in range(many):
         part.array = w.data + (channel * many + k) * w.strides[O] * w.itemsize
         part.frame = memory + k * taps * job.width * w.itemsize

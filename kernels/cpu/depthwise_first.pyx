@@ -6,6 +6,10 @@ With a stride of columns, forward, the frame has the columns of each residue mod
 Backward, the targets fall into parts, one for each residue of (row, column) modulo the stride, which
 meet their own taps; the columns of a row are made part by part, then woven together.
 
+Planes narrower than a vector, 3 × 3 taps and stride 1, padded to keep the size: a row is a vector, its
+neighbours the vector moved by a lane. No frame; some planes a call, so that nothing is left to do between
+them (2.3 times as fast at 14 × 14, 4.2 times at 7 × 7).
+
 Squares of 3 or 5 taps whose rows meet source rows one by one have their own tiles. Backward, later taps
 meet earlier rows: then outputs are made from the last row to the first.
 """
@@ -32,6 +36,7 @@ from halfwave._cpu.runtime cimport (
     Hold,
     View,
     hw_depthwise_tiles,
+    hw_planes,
     hw_row_frame,
     hw_rows,
     hw_rows_tile,
@@ -87,6 +92,30 @@ cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogi
     while unit < end:
         correlate_unit(job, unit, frame + job.skew)
         unit += 1
+
+
+cdef void planes_task(void *context, int64_t index, int worker) noexcept nogil:
+    """Some planes, image by image."""
+    cdef Job *job = <Job *>context
+    cdef const View *source = &job.source
+    cdef const View *target = &job.target
+    cdef int64_t unit = index * job.units_a_task, size = source.itemsize, image, channel
+    cdef int64_t end = min(unit + job.units_a_task, job.units)
+    cdef hw_planes work
+    work.rows, work.columns, work.backward = source.shape[H], source.shape[W], job.rows.backward
+    work.x_plane, work.x_row = source.strides[C], source.strides[H]
+    work.y_plane, work.y_row = target.strides[C], target.strides[H]
+    work.w_plane, work.bias_plane, work.bias = job.weights.strides[O], job.bias_stride, NULL
+    while unit < end:
+        image, channel = unit // source.shape[C], unit % source.shape[C]
+        work.planes = min(end - unit, source.shape[C] - channel)
+        work.x = source.data + size * (image * source.strides[N] + channel * work.x_plane)
+        work.y = target.data + size * (image * target.strides[N] + channel * work.y_plane)
+        work.w = job.weights.data + size * channel * work.w_plane
+        if job.bias != NULL:
+            work.bias = job.bias + size * channel * work.bias_plane
+        job.tiles.correlate_planes[job.wide](&work)
+        unit += work.planes
 
 
 cdef void correlate_unit(const Job *job, int64_t unit, char *frame) noexcept nogil:
@@ -281,11 +310,19 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     job.strips = ceil_div(rows.target, job.strip)
     job.far = (job.source.size + job.target.size) * size > FAR
     list_taps(job)
-    job.bias = NULL
+    job.bias, job.bias_stride = NULL, 0
     if bias is not None:
         hold.view(bias, &bias_view, False)
         job.bias, job.bias_stride = bias_view.data, bias_view.strides[0]
     threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
+    if (job.side == 3 and rows.source_step == 1 and job.dense and taps == 9 and job.outs == 1
+            and columns.target < lanes and columns.target == job.source.shape[W]
+            and rows.target == job.source.shape[H] and rows.low == columns.low == -1):
+        job.units = job.source.shape[N] * job.source.shape[C]
+        job.units_a_task = max(job.units // (TASKS * threads), 1)
+        with nogil:
+            parallel_for(planes_task, job, ceil_div(job.units, job.units_a_task), threads)
+        return True
     job.units = job.source.shape[N] * (job.source.shape[C] // job.planes) * job.strips
     job.units_a_task = max(job.units // (TASKS * threads), 1)
     job.scratch = <char *>workspace_take(threads * job.scratch_bytes)

@@ -50,6 +50,7 @@ cdef extern from "dispatch.h" nogil:
         void *frame
         int64_t width
         int64_t above, below, before, after
+        int64_t ahead
     ctypedef struct hw_tap:
         int64_t x, w
     ctypedef struct hw_correlation:
@@ -84,6 +85,9 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         int64_t dy_row, dy_step
         void *sums
+        const void *x_ahead
+        const void *dy_ahead
+        int64_t x_row, x_column
     ctypedef struct hw_row_frame:
         const void *array
         int64_t row, rows, columns
@@ -101,6 +105,16 @@ cdef extern from "dispatch.h" nogil:
         int64_t y_row
         const char *ahead
     ctypedef void (*hw_rows_tile)(const hw_rows *job) noexcept nogil
+    ctypedef struct hw_planes:
+        int64_t planes, rows, columns, backward
+        const void *x
+        int64_t x_plane, x_row
+        const void *w
+        int64_t w_plane
+        const void *bias
+        int64_t bias_plane
+        void *y
+        int64_t y_plane, y_row
     ctypedef struct hw_depthwise_tiles:
         int lanes[2]
         void (*fill[2])(const hw_frame *part) noexcept nogil
@@ -114,6 +128,7 @@ cdef extern from "dispatch.h" nogil:
         void (*weave[2])(int64_t step, int64_t n, const void *source, int64_t pitch,
                          void *to) noexcept nogil
         hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step) noexcept nogil
+        void (*correlate_planes[2])(const hw_planes *job) noexcept nogil
         void (*add_pixels[2])(const hw_pixel_sums *job) noexcept nogil
     ctypedef void (*hw_draw)(const void *words, int64_t n, const void *distribution,
                              void *out) noexcept nogil

@@ -14,6 +14,9 @@
 typedef HW_REAL real;
 
 #define HW_KERNEL extern "C" __global__ void
+/* One that `blocks` of `threads` run at once of, on a multiprocessor. */
+#define HW_KERNEL_BOUNDS(threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks)
 
 HW_FUNCTION float hw_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 HW_FUNCTION double hw_fma(double a, double b, double c) { return __fma_rn(a, b, c); }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import _arrays, _plan
 from ._cpu import matmul as _cpu
-from ._cpu import reduction as _reduction
+from ._cpu import reduction as _cpu_reduction
+from ._cuda import matmul as _cuda
+from ._cuda import reduction as _cuda_reduction
 
 
 def matmul(
@@ -64,11 +68,11 @@ def matmul(
     if a.ndim == 1:
         a, view = a[None, :], view[..., None, :]
     if b.ndim == 2:  # a's batch is only more rows
-        _cpu.product(a, b, bias, view, 0, a.ndim - 1, 1, 1)
+        _kernels(a).product(a, b, bias, view, 0, a.ndim - 1, 1, 1)
     else:
-        a = np.broadcast_to(a, batch + a.shape[-2:])
-        b = np.broadcast_to(b, batch + b.shape[-2:])
-        _cpu.product(a, b, bias, view, len(batch), 1, 1, 1)
+        a = _broadcast(a, batch + a.shape[-2:])
+        b = _broadcast(b, batch + b.shape[-2:])
+        _kernels(a).product(a, b, bias, view, len(batch), 1, 1, 1)
     return finish()
 
 
@@ -105,9 +109,10 @@ def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     if dy.shape != shape:
         raise ValueError(f"dy must have shape {shape}, not {dy.shape}")
     if a.ndim == b.ndim == 2:
-        da, db = np.empty(a.shape, dy.dtype), np.empty(b.shape, dy.dtype)
-        _cpu.product(dy, b.T, None, da, 0, 1, 1, 1)
-        _cpu.product(a.T, dy, None, db, 0, 1, 1, 1)
+        library, kernels = _arrays.library(dy), _kernels(dy)
+        da, db = library.empty(a.shape, dy.dtype), library.empty(b.shape, dy.dtype)
+        kernels.product(dy, b.T, None, da, 0, 1, 1, 1)
+        kernels.product(a.T, dy, None, db, 0, 1, 1, 1)
         return da, db
     dy = dy.reshape((*batch, rows, columns))  # adds dimensions of size 1 only: a view
     matrix_a = a[None, :] if a.ndim == 1 else a
@@ -141,8 +146,17 @@ def matmul_backward_bias(dy: np.ndarray, *, out: np.ndarray | None = None) -> np
     columns = dy.shape[-1]
     target, finish = _arrays.output(out, (columns,), dy.dtype, [dy])
     rows = dy.size // columns if columns else 0
-    _reduction.channel_sums(_arrays.contiguous(dy).reshape(rows, columns, 1), target)
+    reduction = _cuda_reduction if _arrays.on_gpu(dy) else _cpu_reduction
+    reduction.channel_sums(_arrays.contiguous(dy).reshape(rows, columns, 1), target)
     return finish()
+
+
+def _kernels(x: np.ndarray) -> Any:
+    return _cuda if _arrays.on_gpu(x) else _cpu
+
+
+def _broadcast(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return _arrays.library(x).broadcast_to(x, shape)
 
 
 def _swap(x: np.ndarray) -> np.ndarray:
@@ -153,9 +167,9 @@ def _product_summed(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.
     """``x @ y`` summed over the batch dimensions that the result, of `shape`, does not have."""
     batch = x.shape[:-2] if x.ndim > y.ndim else y.shape[:-2]
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2], batch)
-    x = np.broadcast_to(x, batch + x.shape[-2:])
-    y = np.broadcast_to(y, batch + y.shape[-2:])
-    out = np.empty(shape, x.dtype)
+    x = _broadcast(x, batch + x.shape[-2:])
+    y = _broadcast(y, batch + y.shape[-2:])
+    out = _arrays.library(x).empty(shape, x.dtype)
     own = (1,) * (len(batch) + 2 - len(shape)) + shape[:-2]
     summed = [i for i, n in enumerate(batch) if own[i] == 1 and n != 1]
     kept = [i for i in range(len(batch)) if i not in summed]
@@ -163,5 +177,5 @@ def _product_summed(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.
     x = x.transpose(*kept, row, *summed, column)
     y = y.transpose(*kept, *summed, row, column)
     target = out.reshape([batch[i] for i in kept] + [shape[-2], shape[-1]])
-    _cpu.product(x, y, None, target, len(kept), 1, 1, len(summed) + 1)
+    _kernels(x).product(x, y, None, target, len(kept), 1, 1, len(summed) + 1)
     return out

@@ -13,6 +13,15 @@
 #define F64_LOAD_MASKED(from, n) (f64v) _mm512_maskz_loadu_pd((__mmask8)MASK(n, 8), from)
 #define F32_STORE_MASKED(to, n, v) _mm512_mask_storeu_ps(to, (__mmask16)MASK(n, 16), (__m512)(v))
 #define F64_STORE_MASKED(to, n, v) _mm512_mask_storeu_pd(to, (__mmask8)MASK(n, 8), (__m512d)(v))
+/* Into the upper half of a vector, from it. */
+#define F32_LOAD_UPPER(v, from, n) \
+    (f32v) _mm512_mask_loadu_ps((__m512)(v), (__mmask16)(MASK(n, 8) << 8), (from) - 8)
+#define F64_LOAD_UPPER(v, from, n) \
+    (f64v) _mm512_mask_loadu_pd((__m512d)(v), (__mmask8)(MASK(n, 4) << 4), (from) - 4)
+#define F32_STORE_UPPER(to, n, v) \
+    _mm512_mask_storeu_ps((to) - 8, (__mmask16)(MASK(n, 8) << 8), (__m512)(v))
+#define F64_STORE_UPPER(to, n, v) \
+    _mm512_mask_storeu_pd((to) - 4, (__mmask8)(MASK(n, 4) << 4), (__m512d)(v))
 #elif defined(HW_AVX2) /* whose masked store is slow */
 #define F32_LOAD_MASKED(from, n) \
     (f32v) _mm256_maskload_ps(   \
@@ -31,12 +40,15 @@
 #define SHUFFLE F32_SHUFFLE
 #define LOAD_MASKED F32_LOAD_MASKED
 #define STORE_MASKED F32_STORE_MASKED
+#define LOAD_UPPER F32_LOAD_UPPER
+#define STORE_UPPER F32_STORE_UPPER
 #define SQUARE(from, step, to, stride) \
     hw_transpose_f32(from, (from) + (step), (from) + 2 * (step), (from) + 3 * (step), to, stride)
 #define TYPED(name) name##_f32
 #include "depthwise_loops.h"
 #include "depthwise_pixels.h"
 #include "depthwise_rows.h"
+#include "depthwise_small.h"
 #undef REAL
 #undef VEC
 #undef VEC_U
@@ -47,6 +59,8 @@
 #undef SHUFFLE
 #undef LOAD_MASKED
 #undef STORE_MASKED
+#undef LOAD_UPPER
+#undef STORE_UPPER
 #undef SQUARE
 #undef TYPED
 
@@ -60,11 +74,14 @@
 #define SHUFFLE F64_SHUFFLE
 #define LOAD_MASKED F64_LOAD_MASKED
 #define STORE_MASKED F64_STORE_MASKED
+#define LOAD_UPPER F64_LOAD_UPPER
+#define STORE_UPPER F64_STORE_UPPER
 #define SQUARE(from, step, to, stride) hw_transpose_f64(from, (from) + (step), to, stride)
 #define TYPED(name) name##_f64
 #include "depthwise_loops.h"
 #include "depthwise_pixels.h"
 #include "depthwise_rows.h"
+#include "depthwise_small.h"
 
 const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .lanes = {F32_LANES, F64_LANES},
@@ -77,5 +94,6 @@ const hw_depthwise_tiles HW_NAME(hw_depthwise_tiles) = {
     .stream = {stream_f32, stream_f64},
     .weave = {weave_f32, weave_f64},
     .choose_rows = {choose_rows_f32, choose_rows_f64},
+    .correlate_planes = {correlate_planes_f32, correlate_planes_f64},
     .add_pixels = {add_pixels_f32, add_pixels_f64},
 };

@@ -15,6 +15,7 @@ typedef struct {
     void *frame;
     int64_t width;
     int64_t above, below, before, after; /* zeros around the part; of no meaning to drain */
+    int64_t ahead;                       /* from the part to what is worth asking for meanwhile */
 } hw_frame;
 
 typedef struct {
@@ -69,6 +70,10 @@ typedef struct {
     const void *dy;
     int64_t dy_row, dy_step;
     void *sums; /* aligned */
+    /* What comes next, asked for meanwhile: step rows and columns of x and a pixel of dy for each
+     * position of a line. */
+    const void *x_ahead, *dy_ahead;
+    int64_t x_row, x_column; /* bytes */
 } hw_pixel_sums;
 
 /* Rows of a plane and their place in a frame of rows of `line` elements, in `phases` equal parts.
@@ -98,6 +103,21 @@ typedef struct {
 } hw_rows;
 typedef void (*hw_rows_tile)(const hw_rows *job);
 
+/* Planes of fewer columns than lanes, 3 × 3 taps, stride 1, as many outputs as inputs:
+ *     y[k][i, j] = chain over r, s of w[k][3 * r + s] * x[k][i + r - 1, j + s - 1] (+ bias[k])
+ * or backward x[k][i + 1 - r, j + 1 - s], with zeros beyond the plane. */
+typedef struct {
+    int64_t planes, rows, columns, backward;
+    const void *x;
+    int64_t x_plane, x_row;
+    const void *w;
+    int64_t w_plane;
+    const void *bias; /* or NULL */
+    int64_t bias_plane;
+    void *y;
+    int64_t y_plane, y_row;
+} hw_planes;
+
 typedef struct { /* [0] is float32, [1] float64 */
     int lanes[2];
     void (*fill[2])(const hw_frame *part);  /* frame from array, with the zeros */
@@ -110,6 +130,7 @@ typedef struct { /* [0] is float32, [1] float64 */
     void (*stream[2])(int64_t n, const void *from, void *to); /* a copy, past the caches */
     void (*weave[2])(int64_t step, int64_t n, const void *from, int64_t pitch, void *to);
     hw_rows_tile (*choose_rows[2])(int64_t side, int64_t step); /* a square of taps, or side 0 */
+    void (*correlate_planes[2])(const hw_planes *job);
     void (*add_pixels[2])(const hw_pixel_sums *job);
 } hw_depthwise_tiles;
 

@@ -9,7 +9,7 @@
 /* to[q * stride + p] = from[p * step + q] for p < m, q < n, by squares of 16 bytes a side; the last
  * ones overlap those before. */
 static void TYPED(turn)(int64_t m, int64_t n, const REAL *from, int64_t step, REAL *to,
-                        int64_t stride) {
+                        int64_t stride, int64_t ahead) {
     if (m < SIDE || n < SIDE) {
         for (int64_t p = 0; p < m; p++)
             for (int64_t q = 0; q < n; q++) to[q * stride + p] = from[p * step + q];
@@ -19,6 +19,7 @@ static void TYPED(turn)(int64_t m, int64_t n, const REAL *from, int64_t step, RE
         if (p > m - SIDE) p = m - SIDE;
         for (int64_t q = 0; q < n; q += SIDE) {
             if (q > n - SIDE) q = n - SIDE;
+            __builtin_prefetch(from + (p + q / SIDE % SIDE) * step + q + ahead, 0, 2);
             SQUARE(from + p * step + q, step, to + q * stride + p, stride);
         }
     }
@@ -43,7 +44,7 @@ static void TYPED(fill)(const hw_frame *part) {
                 for (int64_t c = full; c < part->channels; c++) to[j * width + c] = from[c];
             }
         } else if (part->column == 1) {
-            TYPED(turn)(part->channels, part->columns, from, part->channel, to, width);
+            TYPED(turn)(part->channels, part->columns, from, part->channel, to, width, part->ahead);
         } else {
             for (int64_t c = 0; c < part->channels; c++)
                 for (int64_t j = 0; j < part->columns; j++)
@@ -61,7 +62,7 @@ static void TYPED(drain)(const hw_frame *part) {
         const REAL *from = (const REAL *)part->frame + i * part->columns * width;
         REAL *to = (REAL *)part->array + i * part->row;
         if (part->column == 1) {
-            TYPED(turn)(part->columns, part->channels, from, width, to, part->channel);
+            TYPED(turn)(part->columns, part->channels, from, width, to, part->channel, 0);
         } else {
             for (int64_t j = 0; j < part->columns; j++)
                 for (int64_t c = 0; c < part->channels; c++)

@@ -185,6 +185,9 @@ INLINE void TYPED(sums_at)(const hw_pixel_sums *job, const int rows, const int a
         sum[k] = sums[(row + k / across) * job->across + tap + k % across];
     for (int64_t line = 0; line < job->lines; line++) {
         const REAL *dy = (const REAL *)job->dy + line * job->dy_row;
+        const char *dy_ahead = (const char *)((const REAL *)job->dy_ahead + line * job->dy_row + c);
+        const char *x_ahead =
+            (const char *)((const REAL *)job->x_ahead + c) + line * step * job->x_row;
         const void *const *x[3];
 #pragma GCC unroll 3
         for (int r = 0; r < rows; r++)
@@ -200,6 +203,15 @@ INLINE void TYPED(sums_at)(const hw_pixel_sums *job, const int rows, const int a
             for (int u = 0; u < (window ? across : 1); u++, j++, dy += job->dy_step) {
                 if (j == count) goto next;
                 VEC gradient = AT(dy);
+                if (step > 0 && rows > 1 && job->x_ahead) {
+                    __builtin_prefetch(dy_ahead, 0, 2);
+#pragma GCC unroll 4
+                    for (int k = 0; k < step * step; k++)
+                        __builtin_prefetch(
+                            x_ahead + k / step * job->x_row + k % step * job->x_column, 0, 2);
+                    x_ahead += step * job->x_column;
+                    dy_ahead += job->dy_step * (int64_t)sizeof(REAL);
+                }
 #pragma GCC unroll 15
                 for (int k = 0; k < rows * across; k++) {
                     const int r = k / across, s = k % across;

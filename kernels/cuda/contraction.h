@@ -1,0 +1,349 @@
+/* One tile of a contraction (CONTRACT.md section 3) by one block: what matrix products,
+ * convolutions as implicit products and Winograd's products share.
+ *
+ *     c(i, j) = fold over segments of chains over k of a(i, k) * b(k, j), + bias
+ *
+ * A block has ROWS × COLUMNS outputs, a thread DOWN × ACROSS of them in registers: one chain each,
+ * so that k is never divided among threads. Both operands go through shared memory, STEP k's at a
+ * time as [k][row or column], by asynchronous copies STAGES - 1 steps ahead; a thread reads both in
+ * vectors of 16 bytes. Those of a warp touch 128 bytes side by side, or fewer and the same. Per k
+ * and thread of 8 × 8 that is 64 multiply-adds for 4 loads.
+ *
+ * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
+ * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a
+ * second set of registers, which would halve the tile. The total over super-segments lies in the
+ * output itself: read and written once in 16384 k's. The first s (and u) is taken as it is, for +0
+ * + -0 would be another number.
+ *
+ * The last step may be shorter. Then its chain stops: +0 * +0 more would turn -0 into +0.
+ *
+ * Long axes: blocks may have a part of the axis each, one segment or one super-segment, and write
+ * their part into a workspace, which hw_fold_parts folds in order.
+ *
+ * An operand is a loader:
+ *     enum { LANES };                     how neighbouring threads go over the operand, below
+ *     Outer outer(int64_t x) const;       what row (or column) x needs, worked out once; x may be
+ *                                         beyond the edge: then nothing is there
+ *     Inner inner(int64_t k) const;       likewise of k
+ *     void advance(Inner &, int by) const;
+ *     bool at(const Outer &, const Inner &, const real *&from) const;
+ *                                         where a(x, k) lies; false: nowhere, +0 takes its place.
+ *                                         Asked only of k's that are there.
+ * The result is a sink:
+ *     int64_t rows, columns;  bool vectors;          16 bytes of neighbouring columns at once?
+ *     real *place(int64_t i, int64_t j) const;
+ *     bool biased;  real bias(int64_t i, int64_t j) const; */
+#ifndef HALFWAVE_CUDA_CONTRACTION_H
+#define HALFWAVE_CUDA_CONTRACTION_H
+
+#include "common/contraction.h"
+#include "cuda/async.h"
+
+enum HwLanes {
+    HW_ACROSS,    /* over rows (columns), one number each; each thread has few of them, many k's */
+    HW_ACROSS_16, /* the same by 16 bytes: neighbours lie side by side, aligned, all there or none
+                   */
+    HW_ALONG      /* over 8 k's of 4 rows (columns): for operands that lie along k */
+};
+
+enum {
+    HW_ALONG_LANES = 8,
+    HW_SEGMENTS = HW_SUPER_SEGMENT / HW_SEGMENT, /* of a super-segment */
+    HW_UNROLLED = 8                              /* k's: 9 KB of code of an 8 × 8 tile */
+};
+
+/* DOWN × ACROSS outputs a thread in vectors of HW_PER_16, LANES_DOWN threads of a warp below each
+ * other. */
+template <int ROWS_, int COLUMNS_, int DOWN_, int ACROSS_, int LANES_DOWN_, int STEP_, int STAGES_>
+struct HwTile {
+    enum {
+        ROWS = ROWS_,
+        COLUMNS = COLUMNS_,
+        DOWN = DOWN_,
+        ACROSS = ACROSS_,
+        LANES_DOWN = LANES_DOWN_,
+        LANES_ACROSS = 32 / LANES_DOWN_,
+        STEP = STEP_,
+        STAGES = STAGES_,
+        WARPS_DOWN = ROWS / (DOWN * LANES_DOWN),
+        WARPS_ACROSS = COLUMNS / (ACROSS * LANES_ACROSS),
+        THREADS = 32 * WARPS_DOWN * WARPS_ACROSS,
+        OUTPUTS = DOWN * ACROSS,
+        /* A row of a stage: 16 bytes more, so that the copies of HW_ALONG meet 32 banks. */
+        A_PITCH = ROWS + HW_PER_16,
+        B_PITCH = COLUMNS + HW_PER_16,
+        STAGE = STEP * (A_PITCH + B_PITCH),
+        STAGED = STAGES * STAGE,
+        TOTALS = THREADS * OUTPUTS,
+        /* Numbers of shared memory for up to one segment, and for more. */
+        SHARED = STAGED < TOTALS ? TOTALS : STAGED,
+        SHARED_FOLDED = STAGED + TOTALS
+    };
+    static_assert(ROWS % (DOWN * LANES_DOWN) == 0 && COLUMNS % (ACROSS * LANES_ACROSS) == 0, "");
+    static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0, "");
+    static_assert(STEP % HW_ALONG_LANES == 0 && STAGES >= 2, "");
+    static_assert(HW_SEGMENT % (STEP * STAGES) == 0, "a segment begins in the first stage");
+};
+
+/* An operand of any strides. HW_ALONG: of k stride 1; HW_ACROSS_16: of stride 1 over rows
+ * (columns), 16-byte aligned in all else. */
+template <int LANES_> struct HwStrided {
+    enum { LANES = LANES_ };
+    struct Outer {
+        const real *base;
+        bool there;
+    };
+    typedef int64_t Inner;
+    const real *base;
+    int64_t count, stride, k_stride;
+
+    __device__ __forceinline__ Outer outer(int64_t x) const {
+        bool there = x < count;
+        return {base + (there ? x * step() : 0), there};
+    }
+    __device__ __forceinline__ Inner inner(int64_t k) const { return k * k_step(); }
+    __device__ __forceinline__ void advance(Inner &at, int by) const { at += by * k_step(); }
+    __device__ __forceinline__ bool at(const Outer &x, const Inner &k, const real *&from) const {
+        from = x.base + k;
+        return x.there;
+    }
+
+  private:
+    __device__ __forceinline__ int64_t step() const { return LANES == HW_ACROSS_16 ? 1 : stride; }
+    __device__ __forceinline__ int64_t k_step() const { return LANES == HW_ALONG ? 1 : k_stride; }
+};
+
+/* A result of any strides, with a bias of any strides (0: along the other axis), or none. */
+struct HwStridedSink {
+    real *base;
+    int64_t rows, columns, row_stride, column_stride;
+    const real *first_bias;
+    int64_t bias_row, bias_column;
+    bool vectors, biased;
+
+    __device__ __forceinline__ real *place(int64_t i, int64_t j) const {
+        return base + i * row_stride + j * column_stride;
+    }
+    __device__ __forceinline__ real bias(int64_t i, int64_t j) const {
+        return first_bias[i * bias_row + j * bias_column];
+    }
+};
+
+/* One thread's share of the copies of an operand, `SIZE` rows or columns of a tile. */
+template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
+    enum {
+        WIDTH = Loader::LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
+        UNITS = SIZE / WIDTH,
+        ALONG = Loader::LANES == HW_ALONG,
+        K_LANES = ALONG         ? HW_ALONG_LANES
+        : UNITS < Tile::THREADS ? Tile::THREADS / UNITS
+                                : 1, /* k's that the block copies at once */
+        UNITS_AT_ONCE = Tile::THREADS / K_LANES,
+        CONTEXTS = UNITS / UNITS_AT_ONCE
+    };
+    static_assert(UNITS % UNITS_AT_ONCE == 0 && Tile::STEP % K_LANES == 0, "");
+    Loader loader;
+    typename Loader::Outer outer[CONTEXTS];
+    typename Loader::Inner inner;
+    int k, to; /* of the first number, in the step and in a stage */
+
+    __device__ __forceinline__ HwCopies(const Loader &from, int64_t x, int64_t k_begin)
+        : loader(from) {
+        int t = threadIdx.x, unit = ALONG ? t / K_LANES : t % UNITS_AT_ONCE;
+        k = ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
+        to = k * PITCH + unit * WIDTH;
+#pragma unroll
+        for (int c = 0; c < CONTEXTS; c++)
+            outer[c] = loader.outer(x + (unit + c * UNITS_AT_ONCE) * WIDTH);
+        inner = loader.inner(k_begin + k);
+    }
+
+    /* The next step's; `left` k's are there, if not WHOLE. */
+    template <bool WHOLE> __device__ __forceinline__ void step(real *stage, int left) {
+#pragma unroll
+        for (int j = 0; j < Tile::STEP; j += K_LANES) {
+#pragma unroll
+            for (int c = 0; c < CONTEXTS; c++) {
+                const real *from = nullptr;
+                bool there = (WHOLE || k + j < left) && loader.at(outer[c], inner, from);
+                hw_copy_async<WIDTH * sizeof(real)>(
+                    stage + to + j * PITCH + c * UNITS_AT_ONCE * WIDTH, from, there);
+            }
+            loader.advance(inner, K_LANES);
+        }
+    }
+};
+
+/* s = fma(a, b, s) for a thread's outputs and `count` k's of a stage (STEP, if WHOLE). */
+template <class Tile, bool WHOLE>
+HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a, const real *b,
+                             int count) {
+#pragma unroll(WHOLE ? HW_UNROLLED : 1)
+    for (int k = 0; k < (WHOLE ? (int)Tile::STEP : count); k++) {
+        real row[Tile::DOWN], column[Tile::ACROSS];
+#pragma unroll
+        for (int i = 0; i < Tile::DOWN; i += HW_PER_16)
+            *(real16 *)(row + i) = *(const real16 *)(a + k * Tile::A_PITCH + i * Tile::LANES_DOWN);
+#pragma unroll
+        for (int j = 0; j < Tile::ACROSS; j += HW_PER_16)
+            *(real16 *)(column + j) =
+                *(const real16 *)(b + k * Tile::B_PITCH + j * Tile::LANES_ACROSS);
+#pragma unroll
+        for (int i = 0; i < Tile::DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < Tile::ACROSS; j++) s[i][j] = hw_fma(row[i], column[j], s[i][j]);
+    }
+}
+
+/* Where in a tile a thread's first output lies. */
+template <class Tile> struct HwPlace {
+    int row, column;
+    __device__ __forceinline__ HwPlace(int t) {
+        int warp = t / 32, lane = t % 32;
+        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN +
+              lane / Tile::LANES_ACROSS * HW_PER_16;
+        column = warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS +
+                 lane % Tile::LANES_ACROSS * HW_PER_16;
+    }
+};
+
+/* x, of which the compiler knows nothing: what depends on it cannot be moved up out of a loop. */
+HW_FUNCTION int hw_opaque(int x) {
+#ifndef HW_EMULATED
+    asm volatile("" : "+r"(x));
+#endif
+    return x;
+}
+
+/* A segment's end: s is folded into the super-segment's total, and starts anew. */
+template <class Tile>
+HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], bool first, real16 *total) {
+#pragma unroll
+    for (int i = 0; i < Tile::DOWN; i++)
+#pragma unroll
+        for (int j = 0; j < Tile::ACROSS; j += HW_PER_16) {
+            real16 *mine = total + (i * Tile::ACROSS + j) / HW_PER_16 * Tile::THREADS, u;
+            if (!first) {
+                u = *mine;
+#pragma unroll
+                for (int e = 0; e < HW_PER_16; e++) s[i][j + e] = u.v[e] + s[i][j + e];
+            }
+#pragma unroll
+            for (int e = 0; e < HW_PER_16; e++) u.v[e] = s[i][j + e], s[i][j + e] = 0;
+            *mine = u;
+        }
+}
+
+/* A super-segment's end: its total is folded into the output, whose tile begins at (row, column);
+ * the bias added, if it is the last one. A loop over what is worked out anew each time: the
+ * addresses of 64 outputs would take the multiply-adds' registers. */
+template <class Tile, class Sink>
+HW_FUNCTION void hw_store(const Sink &c, int64_t row, int64_t column, bool first, bool last,
+                          const real *totals) {
+    int t = hw_opaque(threadIdx.x);
+    HwPlace<Tile> place(t);
+    const real16 *total = (const real16 *)totals + t;
+    row += place.row;
+    column += place.column;
+    enum { VECTORS = Tile::ACROSS / HW_PER_16 };
+#pragma unroll 1
+    for (int n = 0; n < Tile::DOWN * VECTORS; n++) {
+        int down = n / VECTORS, across = n % VECTORS;
+        int64_t i = row + down % HW_PER_16 + down / HW_PER_16 * HW_PER_16 * Tile::LANES_DOWN;
+        int64_t j = column + across * HW_PER_16 * Tile::LANES_ACROSS;
+        if (i >= c.rows || j >= c.columns) continue;
+        real16 y = total[n * Tile::THREADS];
+        bool whole = j + HW_PER_16 <= c.columns, at_once = whole && c.vectors;
+#pragma unroll
+        for (int e = 0; e < HW_PER_16; e++)
+            if (whole || j + e < c.columns) {
+                if (!first) y.v[e] = *c.place(i, j + e) + y.v[e];
+                if (last && c.biased) y.v[e] = y.v[e] + c.bias(i, j + e);
+                if (!at_once) *c.place(i, j + e) = y.v[e];
+            }
+        if (at_once) *(real16 *)c.place(i, j) = y;
+    }
+}
+
+/* The tile whose first output is (row, column), of the terms k_begin (a multiple of 512; of 16384,
+ * if there is more than one segment) to k_end. `shared` holds Tile::SHARED numbers, or
+ * SHARED_FOLDED for more than 512 terms. */
+template <class Tile, class A, class B, class Sink>
+HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row, int64_t column,
+                             int64_t k_begin, int64_t k_end, real *shared) {
+    HwPlace<Tile> place(threadIdx.x);
+    int64_t terms = k_end - k_begin;
+    real *totals = shared + (terms > HW_SEGMENT ? Tile::STAGED : 0);
+    real16 *total = (real16 *)totals + threadIdx.x;
+    HwCopies<Tile, Tile::ROWS, Tile::A_PITCH, A> copies_a(a, row, k_begin);
+    HwCopies<Tile, Tile::COLUMNS, Tile::B_PITCH, B> copies_b(b, column, k_begin);
+    auto copy = [&](int slot, int64_t left) {
+        real *stage = shared + slot * Tile::STAGE;
+        if (left >= Tile::STEP) {
+            copies_a.template step<true>(stage, 0);
+            copies_b.template step<true>(stage + Tile::STEP * Tile::A_PITCH, 0);
+        } else if (left > 0) {
+            copies_a.template step<false>(stage, (int)left);
+            copies_b.template step<false>(stage + Tile::STEP * Tile::A_PITCH, (int)left);
+        }
+        hw_copies_commit();
+    };
+    real s[Tile::DOWN][Tile::ACROSS] = {};
+    const int AHEAD = Tile::STAGES - 1;
+#pragma unroll
+    for (int step = 0; step < AHEAD; step++) copy(step, terms - step * Tile::STEP);
+    int step = 0, segment = 0; /* of the segment, of the super-segment */
+    bool first_super = true;
+    for (; terms > 0; terms -= Tile::STEP) {
+        if (step == HW_SEGMENT / Tile::STEP) {
+            hw_fold<Tile>(s, segment == 0, total);
+            step = 0;
+            if (++segment == HW_SEGMENTS) {
+                hw_store<Tile>(c, row, column, first_super, false, totals);
+                segment = 0;
+                first_super = false;
+            }
+        }
+        hw_copies_wait<AHEAD - 1>();
+        __syncthreads(); /* and all have read what is overwritten next */
+        copy((step + AHEAD) % Tile::STAGES, terms - AHEAD * Tile::STEP);
+        const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+        const real *from_a = stage + place.row;
+        const real *from_b = stage + Tile::STEP * Tile::A_PITCH + place.column;
+        if (terms >= Tile::STEP)
+            hw_multiply<Tile, true>(s, from_a, from_b, 0);
+        else
+            hw_multiply<Tile, false>(s, from_a, from_b, (int)terms);
+        step++;
+    }
+    __syncthreads(); /* with no more than one segment the totals take the stages' place */
+    hw_fold<Tile>(s, segment == 0, total);
+    hw_store<Tile>(c, row, column, first_super, true, totals);
+}
+
+/* Which tile a block has, of row_tiles × column_tiles: bands of 8 rows of tiles, so that blocks at
+ * work together share operands in L2. */
+HW_FUNCTION void hw_tile_of(unsigned block, unsigned row_tiles, unsigned column_tiles,
+                            unsigned &row_tile, unsigned &column_tile) {
+    const unsigned BAND = 8;
+    unsigned band = block / (BAND * column_tiles), rest = block % (BAND * column_tiles);
+    unsigned height = row_tiles - band * BAND < BAND ? row_tiles - band * BAND : BAND;
+    row_tile = band * BAND + rest % height;
+    column_tile = rest / height;
+}
+
+/* An output (before its bias) from its parts, `apart` numbers from each other: segments, if
+ * `per_super` is 32, or super-segments, if 1. */
+HW_FUNCTION real hw_fold_parts(const real *parts, int64_t apart, int64_t count, int per_super) {
+    real y = 0;
+    for (int64_t begin = 0; begin < count; begin += per_super) {
+        real u = parts[begin * apart];
+        int64_t end = begin + per_super < count ? begin + per_super : count;
+#pragma unroll 8
+        for (int64_t p = begin + 1; p < end; p++) u = u + parts[p * apart];
+        y = begin == 0 ? u : y + u;
+    }
+    return y;
+}
+
+#endif
