@@ -265,3 +265,9 @@ HW_KERNEL_BOUNDS(THREADS, AT_ONCE)
 truncated_normal(const __grid_constant__ Where where, const Of<real>::Truncated d, Variate *out) {
     fill(where, out, Quantiles<Of<real>::Truncated>{d});
 }
+
+/* Of given words: how the tests see those that a stream hardly ever has. */
+HW_KERNEL normal_of_words(const Word *words, const Of<real>::Normal d, Variate *out, int64_t size) {
+    const Quantiles<Of<real>::Normal> draw = {d};
+    for (int64_t i = hw_thread(); i < size; i += hw_threads()) out[i] = draw.one(words[i]);
+}

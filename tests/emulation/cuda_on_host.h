@@ -134,7 +134,8 @@ inline unsigned random_below(unsigned n) {
 }
 
 inline void run_block(unsigned threads, int order) {
-    std::memset(__start_hw_shared, 0xff, __stop_hw_shared - __start_hw_shared);
+    if (__start_hw_shared) /* a file may have no shared memory */
+        std::memset(__start_hw_shared, 0xff, __stop_hw_shared - __start_hw_shared);
     std::vector<unsigned> turn(threads);
     for (unsigned i = 0; i < threads; i++) {
         turn[i] = order == 1 ? threads - 1 - i : i;
