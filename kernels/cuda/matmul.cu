@@ -6,10 +6,10 @@
 #include "cuda/contraction.h"
 
 #if HW_TILE == 0
-typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
-enum { BLOCKS = 1 };
+typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 8, 4> Tile;
+enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
 #elif HW_TILE == 1
-typedef HwTile<64, 64, 8, 4, 4, 16, 2> Tile;
+typedef HwTile<64, 64, 8, 4, 4, 8, 4> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;

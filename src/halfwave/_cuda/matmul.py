@@ -27,24 +27,24 @@ class Tile(NamedTuple):
     rows: int
     columns: int
     threads: int
-    stages: int
+    staged: int  # k's in shared memory: STEP * STAGES
     blocks: int  # that a multiprocessor should have to be busy
     speed: float  # relative, of outputs a second; guesses until a GPU has been asked
     vectors: bool  # whether it has loaders of 16 bytes
 
     def shared(self, itemsize: int, terms: int) -> int:
         """Bytes of shared memory."""
-        staged = self.stages * 16 * (self.rows + self.columns + 2 * (16 // itemsize))
+        staged = self.staged * (self.rows + self.columns + 2 * (16 // itemsize))
         totals = self.rows * self.columns
         return (staged + totals if terms > SEGMENT else max(staged, totals)) * itemsize
 
 
 def tiles(itemsize: int) -> tuple[Tile, ...]:
     return (
-        Tile(128, 128 if itemsize == 4 else 64, 256, 2, 1, 1.0, True),
-        Tile(64, 64, 128, 2, 1, 0.8, True),
-        Tile(32, 32, 64, 4, 1, 0.45, False),
-        Tile(8, 128, 64, 4, 4, 0.2, False),
+        Tile(128, 128 if itemsize == 4 else 64, 256, 32, 1, 1.0, True),
+        Tile(64, 64, 128, 32, 1, 0.8, True),
+        Tile(32, 32, 64, 64, 1, 0.45, False),
+        Tile(8, 128, 64, 64, 4, 0.2, False),
     )
 
 

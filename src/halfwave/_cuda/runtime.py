@@ -16,6 +16,7 @@ from . import compiler
 
 DLPACK_CUDA = (2, 13)  # device memory, managed memory
 REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+PER_16 = {np.dtype(np.float32): 4, np.dtype(np.float64): 2}  # numbers in 16 bytes
 GRID_X = 2**31 - 1  # the most blocks along x; along y and z, 65535
 STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block gets without asking
 
@@ -127,3 +128,8 @@ def launch(
 def blocks(count: int, each: int) -> int:
     """How many blocks cover `count` things, `each` a block."""
     return -(-count // each)
+
+
+def grid(count: int) -> tuple[int, ...]:
+    """A grid of at least `count` blocks: block x, y is number x + y · (size along x)."""
+    return (count,) if count <= GRID_X else (GRID_X, blocks(count, GRID_X))
