@@ -48,14 +48,34 @@ def tiles(itemsize: int) -> tuple[Tile, ...]:
     )
 
 
+class TensorTile(Tile):
+    """That of the tensor cores: HwTensorTile's shared memory."""
+
+    def shared(self, itemsize: int, terms: int) -> int:
+        return self.staged * (self.rows + self.columns + 16) * itemsize
+
+
+TENSOR = TensorTile(128, 128, 256, 96, 1, 8.0, True)
+PRECISIONS = {"tf32": 0, "bf16": 1}  # HwPrecision in tensor.h
 THIN = 3
 FEW_ROWS = 16  # for which it serves
-VARIANTS = [("fold", {})] + [
-    ("matmul", {"HW_TILE": tile, "HW_A_LANES": a, "HW_B_LANES": b})
-    for tile, kind in enumerate(tiles(4))
-    for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
-    if kind.vectors or ACROSS_16 not in (a, b)
-]
+VARIANTS = (
+    [("fold", {})]
+    + [
+        ("matmul", {"HW_TILE": tile, "HW_A_LANES": a, "HW_B_LANES": b})
+        for tile, kind in enumerate(tiles(4))
+        for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
+        if kind.vectors or ACROSS_16 not in (a, b)
+    ]
+    + [
+        (
+            "matmul",
+            {"HW_REAL": "float", "HW_PRECISION": precision, "HW_A_LANES": a, "HW_B_LANES": b},
+        )
+        for precision in PRECISIONS.values()
+        for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
+    ]
+)
 
 _int = np.int64
 PRODUCT = np.dtype(
@@ -88,19 +108,20 @@ class Bias(NamedTuple):
 
 
 def product(
-    a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int
-) -> None:
+    a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int,
+    precision: str | None = None,
+) -> None:  # fmt: skip
     """out = a b (+ bias along the columns), all of any strides.
 
     The dimensions are those of a as (slices…, rows…, contracted…), of b as (slices…, contracted…,
-    columns…), of out as (slices…, rows…, columns…).
+    columns…), of out as (slices…, rows…, columns…). Another precision is that of the tensor cores.
     """
     if not out.size:
         return
     c = _operand(out, slices, rows)
     if c is None:
         fresh = runtime.device().arrays.empty(out.shape, out.dtype)
-        product(a, b, bias, fresh, slices, rows, columns, contracted)
+        product(a, b, bias, fresh, slices, rows, columns, contracted, precision)
         out[...] = fresh
         return
     left, right = _readable(a, slices, rows), _readable(b, slices, contracted)
@@ -111,16 +132,20 @@ def product(
     if turned:  # fewer rows than columns, or the result's columns side by side
         left, right, c = right.transposed(), left.transposed(), c.transposed()
         m, n, along = n, m, Bias(bias, 1, 0)
-    multiply(left, right, along, c, out.shape[:slices], m, n, k)
+    multiply(left, right, along, c, out.shape[:slices], m, n, k, precision)
 
 
 def multiply(
-    a: Operand, b: Operand, bias: Bias, c: Operand, shape: tuple[int, ...], m: int, n: int, k: int
-) -> None:
+    a: Operand, b: Operand, bias: Bias, c: Operand, shape: tuple[int, ...], m: int, n: int, k: int,
+    precision: str | None = None,
+) -> None:  # fmt: skip
     """c[slice] = a[slice] b[slice] + bias: m × k by k × n, for slices of `shape`."""
     dtype, itemsize, count = c.array.dtype, c.array.itemsize, _size(shape)
-    number = choose(itemsize, count, m, n, k)
-    tile = tiles(itemsize)[number]
+    if precision:
+        tile, macros = TENSOR, {"HW_PRECISION": PRECISIONS[precision]}
+    else:
+        number = choose(itemsize, count, m, n, k)
+        tile, macros = tiles(itemsize)[number], {"HW_TILE": number}
     down, across = runtime.blocks(m, tile.rows), runtime.blocks(n, tile.columns)
     part = part_terms(count * down * across, tile.blocks * MULTIPROCESSORS, k)
     parts = runtime.blocks(k, part) if k else 1
@@ -142,8 +167,8 @@ def multiply(
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
     runtime.launch(
         "matmul", "product", dtype, grid, tile.threads, a.array, b.array, added.array, to.array, p,
-        shared=tile.shared(itemsize, min(part, k)), HW_TILE=number, HW_A_LANES=lanes_a,
-        HW_B_LANES=lanes_b,
+        shared=tile.shared(itemsize, min(part, k)), HW_A_LANES=lanes_a, HW_B_LANES=lanes_b,
+        **macros,
     )  # fmt: skip
     if parts > 1:
         fold(workspace, parts, part, bias, c, shape, m, n)
