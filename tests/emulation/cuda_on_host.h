@@ -160,7 +160,7 @@ inline unsigned random_below(unsigned n) {
 }
 
 inline void run_block(unsigned threads, int order) {
-    if (__start_hw_shared)
+    if (__start_hw_shared) /* there is any */
         std::memset(__start_hw_shared, 0xff, __stop_hw_shared - __start_hw_shared);
     std::vector<unsigned> turn(threads);
     for (unsigned i = 0; i < threads; i++) {
@@ -317,6 +317,7 @@ inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T v) { *p = v; }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
     return (uint64_t)(((unsigned __int128)a * b) >> 64);
