@@ -156,6 +156,7 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         const void *alpha
         void *dx
+        int in_memory
         int past
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
@@ -163,8 +164,10 @@ cdef extern from "dispatch.h" nogil:
     enum:
         HW_SUM_LANES
         HW_SUM_CHUNK
+        HW_SUM_SKEW
         HW_SUM_ROWS
         HW_SUM_WIDTH
+        HW_SUM_WIDE
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
