@@ -183,9 +183,14 @@ cdef extern from "dispatch.h" nogil:
         hw_map2_tile backward[3][2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
+    ctypedef struct hw_reflections:
+        int64_t rows
+        double *v
+        double *tau
     ctypedef struct hw_householder_tiles:
-        double (*make)(int64_t n, const double *x, double *v, double *tau) noexcept nogil
-        void (*apply)(int64_t n, const double *v, double tau, double *panel) noexcept nogil
+        double (*make)(const hw_reflections *all, int64_t k, const double *column) noexcept nogil
+        void (*apply)(const hw_reflections *all, int64_t first, int64_t last,
+                      double *panel) noexcept nogil
     ctypedef struct hw_pooling_tiles:
         void (*see[2])(int64_t n, const void *x, int64_t stride, int32_t position, int32_t step,
                        void *best, int32_t *where) noexcept nogil
