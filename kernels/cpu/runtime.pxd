@@ -203,7 +203,7 @@ cdef extern from "dispatch.h" nogil:
                             void *scratch, void *gradient) noexcept nogil
     ctypedef struct hw_dropout_tiles:
         void (*apply[2])(int64_t n, const uint32_t *words, uint32_t threshold, double scale,
-                         const void *x, void *y) noexcept nogil
+                         const void *x, void *y, int past) noexcept nogil
     ctypedef struct hw_optimizer_tiles:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,
