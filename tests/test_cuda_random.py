@@ -1,12 +1,17 @@
 """Random words and variates on the GPU against the CPU's, to the bit."""
 
+import hashlib
 import sys
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from conftest import DEVICES, same_bits
+from emulation.device import ORDERS
+from halfwave._cpu import random as cpu
+from test_generator_proofs import ALL_NORMALS, SAMPLE_OF_NORMALS, sample_words
 
 import halfwave as hw
+from halfwave._cuda import random as gpu
 from halfwave._cuda import runtime
 
 DTYPES = ["float32", "float64", "float16"]
@@ -80,6 +85,38 @@ def test_extreme_parameters(cuda, dtype):
     agrees(cuda, hw.init.normal, 4099, largest, largest, seed=9, dtype=dtype)  # overflows
     agrees(cuda, hw.init.normal, 4099, 0.0, 1e-7, seed=9, dtype=dtype)  # float16: subnormal
     agrees(cuda, hw.init.normal, 4099, 1.0, 0.0, seed=9, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("f4", 32), ("f8", 64)])
+def test_normals_of_words(cuda, rng, dtype, bits):
+    """The extreme words, those about the centre and where the regions meet, and others."""
+    ends = [0, 2 ** (bits - 1), int(0.925 * 2**bits), 2**28, 2 ** (bits - 36)]
+    near = [(end + i) % 2**bits for end in ends for i in range(-40, 40)]
+    others = rng.integers(2**bits, size=999, dtype=f"u{bits // 8}")
+    words = np.concatenate([np.array(near, others.dtype), others])
+    expected = np.empty(words.shape, dtype)
+    cpu.draw(words, expected, "normal", (0.0, 1.0))
+    out = cuda.arrays.empty(words.shape, dtype)
+    gpu.normals(cuda.put(words), out)
+    same_bits(cuda.get(out), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(len(DEVICES) == len(ORDERS), reason="there is no GPU")
+@pytest.mark.parametrize(
+    "frozen", [SAMPLE_OF_NORMALS, pytest.param(ALL_NORMALS, marks=pytest.mark.slow)]
+)
+def test_frozen_normals(frozen):
+    arrays, digest, size = runtime.device().arrays, hashlib.sha256(), 1 << 24
+    out = arrays.empty((size,), np.float32)
+    if frozen == SAMPLE_OF_NORMALS:
+        pieces = [arrays.asarray(sample_words())]
+    else:
+        pieces = (arrays.arange(i, i + size, dtype=np.uint32) for i in range(0, 2**32, size))
+    for words in pieces:
+        gpu.normals(words, out)
+        digest.update(out.get())
+    assert digest.hexdigest() == frozen
 
 
 def test_variance_scaling(cuda):
