@@ -129,6 +129,8 @@ inline void leave_fibre() {
 inline void start() {
     body(body_argument);
     if (!current->open.empty()) fail("asynchronous copies were never committed");
+    for (auto &group : current->groups) /* they may yet land in memory that is used again */
+        if (!group.empty()) fail("asynchronous copies were never waited for");
     current->finished = true;
     leave_fibre();
 }
