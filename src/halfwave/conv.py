@@ -15,6 +15,9 @@ from ._cpu import depthwise_weight as _depthwise_weight
 from ._cpu import reduction as _reduction
 from ._cpu import winograd as _winograd
 from ._cpu import winograd_weight as _winograd_weight
+from ._cuda import conv as _cuda
+from ._cuda import reduction as _cuda_reduction
+from ._cuda import winograd as _cuda_winograd
 
 
 def conv2d(
@@ -223,7 +226,8 @@ def conv2d_backward_bias(
     target, finish = _arrays.output(out, (outputs,), dy.dtype, [dy])
     n, h, w = (dy.shape[i] for i in ((0, 2, 3) if layout == "NCHW" else (0, 1, 2)))
     sizes = (n, outputs, h * w) if layout == "NCHW" else (n * h * w, outputs, 1)
-    _reduction.channel_sums(_arrays.contiguous(dy).reshape(sizes), target)
+    reduction = _cuda_reduction if _arrays.on_gpu(dy) else _reduction
+    reduction.channel_sums(_arrays.contiguous(dy).reshape(sizes), target)
     return finish()
 
 
@@ -246,11 +250,16 @@ _DEPTHWISE = {
 
 def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
+    gpu = _arrays.on_gpu(arrays[0])
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
-        module = _winograd_weight if name == "backward_weight" else _winograd
+        cpu = _winograd_weight if name == "backward_weight" else _winograd
+        module = _cuda_winograd if gpu else cpu
         getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+    if gpu:
+        getattr(_cuda, name)(*arrays, *numbers)
+        return
     if 1 < g.groups == g.channels:
         for own in _DEPTHWISE[name]:
             if getattr(own, name)(*arrays, *numbers):
