@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 COLORS = {  # of the Okabe-Ito palette, which color-blind readers tell apart
     "PyTorch": "#D55E00", "oneDNN": "#E69F00", "NumPy": "#0072B2", "ONNX Runtime": "#009E73",
+    "cuBLAS": "#0072B2", "cuDNN": "#E69F00", "CuPy": "#009E73", "curand": "#56B4E9",
     "JAX": "#CC79A7", "Thinc": "#56B4E9", "halfwave": "#444444",
 }  # fmt: skip
 
@@ -58,7 +59,8 @@ def draw_ratios(axes, kinds: dict[str, list[report.Row]], results: dict) -> None
     axes.grid(True, axis="x", color="#dddddd", linewidth=0.6)
     axes.set_xlabel("halfwave's speed / the best peer's (median and quartiles of the turns)")
     axes.set_title(
-        f"{results['threads']} threads of {results['machine']['cpu']}, {results['isa']}: "
+        ("" if results["isa"] == "cuda" else f"{results['threads']} threads of ")
+        + f"{results['machine']['cpu']}, {results['isa']}: "
         "a dot a case; right of 1× halfwave is faster", fontsize=9,
     )  # fmt: skip
     axes.legend(seen.values(), seen, title="best peer", fontsize=7, title_fontsize=7)

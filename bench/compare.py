@@ -1,11 +1,11 @@
 """halfwave beside what a user would pick instead: `python bench/compare.py [suite ...] --threads N`.
 
-Each library runs in a process of its own, with the same threads, CPUs and inputs; outputs are held
-against halfwave's before anything is timed. Then they take turns: a turn is the median of a few calls,
-after a pause in which the idle threads of the one before stop spinning. A ratio is the median over the
-turns of (the best peer's seconds / halfwave's) in the same turn, its spread the quartiles; above 1
-halfwave is ahead. The machine's ceilings (fused multiply-adds on registers, reading, copying) take
-turns with the rest.
+On a GPU: --device cuda, see gpu.py; what follows is about the CPU. Each library runs in a process of
+its own, with the same threads, CPUs and inputs; outputs are held against halfwave's before anything is
+timed. Then they take turns: a turn is the median of a few calls, after a pause in which the idle threads
+of the one before stop spinning. A ratio is the median over the turns of (the best peer's seconds /
+halfwave's) in the same turn, its spread the quartiles; above 1 halfwave is ahead. The machine's ceilings
+(fused multiply-adds on registers, reading, copying) take turns with the rest.
 """
 
 from __future__ import annotations
@@ -245,6 +245,7 @@ def parse() -> argparse.Namespace:
     option("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; default: all")
     option("--threads", type=int, default=len(os.sched_getaffinity(0)),
            help="for each library (default: the CPUs of this process, %(default)s)")  # fmt: skip
+    option("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
     option("--isa", choices=["avx2"], help="hold halfwave and the peers to this instruction set")
     option("--only", action="append", default=[], metavar="PART",
            help="cases with this in their name; again: and this")  # fmt: skip
@@ -284,16 +285,27 @@ def main() -> int:
             print_results(results, console)
         write(results, arguments)
         return 0
-    cases = {s: selected(s, arguments.only, arguments.all) for s in arguments.suites or SUITES}
+    if arguments.device == "cuda":
+        import gpu
+
+        suites = [suite for suite in arguments.suites or gpu.SUITES if suite in gpu.SUITES]
+        total = None  # cases are made as their turn comes
+    else:
+        suites = arguments.suites or SUITES
+        cases = {s: selected(s, arguments.only, arguments.all) for s in suites}
+        total = sum(map(len, cases.values()))
     with Progress(
         *Progress.get_default_columns(), TimeElapsedColumn(), console=console
     ) as progress:
-        bar = progress.add_task("", total=sum(map(len, cases.values())))
+        bar = progress.add_task("", total=total)
 
         def show(done: int, doing: str) -> None:
             progress.update(bar, completed=done, description=doing)
 
-        results = run(arguments, cases, show)
+        if arguments.device == "cuda":
+            results = gpu.run(suites, arguments.only, arguments.all, arguments.quick, show)
+        else:
+            results = run(arguments, cases, show)
     if arguments.add and arguments.json.exists():
         results = report.merged(json.loads(arguments.json.read_text()), results)
     write(results, arguments)

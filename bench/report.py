@@ -164,10 +164,12 @@ def markdown(results: dict) -> str:
     machine = results["machine"]
     held = ", all held to AVX2" if results["isa"] == "avx2" else ""
     left_out = f" (not {', '.join(results['left_out'])}: no switch)" if results["left_out"] else ""
+    where = f"{results['threads']} threads of {machine['cpu']} ({machine['cpus']} CPUs, "
+    where += f"{results['isa']}{held}{left_out})"
+    if results["isa"] == "cuda":
+        where = machine["cpu"]
     lines += [
-        f"{results['threads']} threads of {machine['cpu']} ({machine['cpus']} CPUs, "
-        f"{results['isa']}{held}{left_out}), {results['date']}, float32. Peers: {libraries}. "
-        f"{ceilings(results)}".rstrip(),
+        f"{where}, {results['date']}, float32. Peers: {libraries}. {ceilings(results)}".rstrip(),
         "",
         "| work | cases | over the best peer: middle (lowest to highest) | spread | best peers "
         "| of the ceiling |",

@@ -30,3 +30,10 @@ def layouts_of(x):
     locked = x.copy()
     locked.flags.writeable = False
     yield "read-only", locked
+
+
+def one_of_every_kind(*arrays):
+    """The arrays, one of them of each kind of memory: of several, one may decide the path alone."""
+    for i, x in enumerate(arrays):
+        for _, other in layouts_of(x):
+            yield *arrays[:i], other, *arrays[i + 1 :]

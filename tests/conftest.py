@@ -29,6 +29,14 @@ def isa(request):
     return request.param
 
 
+@pytest.fixture(params=["through the caches", "past the caches"])
+def stores(request):
+    """Runs the test with ordinary stores, and with those that large results are written by."""
+    before = runtime.write_past_caches_from(0 if request.param == "past the caches" else 2**62)
+    yield
+    runtime.write_past_caches_from(before)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20150206)  # the day "Delving Deep into Rectifiers" appeared
@@ -42,9 +50,13 @@ def _gpu_found():
     return True
 
 
+FOUND = _gpu_found()
 _emulated = Device()
 # The CUDA kernels on the CPU, their threads in three orders; and on a GPU, wherever there is one.
-DEVICES = [*ORDERS] + ([pytest.param("gpu", marks=pytest.mark.gpu)] if _gpu_found() else [])
+DEVICES = [*ORDERS] + ([pytest.param("gpu", marks=pytest.mark.gpu)] if FOUND else [])
+
+
+collect_ignore = [] if FOUND else ["test_gpu.py"]
 
 
 class Cuda:

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import reference
-from cases import DTYPES, EPSILON, layouts_of
+from cases import DTYPES, EPSILON, layouts_of, one_of_every_kind
 from conftest import everywhere, same_bits
 from guards import Guards
 
@@ -236,14 +236,16 @@ def test_empty_arrays(layout):
         same_bits(hw.conv2d_backward_bias(y, layout=layout), np.full(o, n * 4 * (5.0 + 9 * c)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_memory_and_out_of_every_kind(layout, isa, rng):
-    x, w = in_layout(rng.standard_normal((2, 3, 6, 5)), layout), rng.standard_normal((4, 3, 3, 2))
+def test_memory_and_out_of_every_kind(layout, dtype, isa, rng):
+    x, w = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, 6, 5), (4, 3, 3, 2)))
+    x = in_layout(x, layout)
     options = {"stride": (2, 1), "padding": 1, "layout": layout}
     y = hw.conv2d(x, w, **options)
     dx = hw.conv2d_backward_input(y, w, x.shape, **options)
     dw = hw.conv2d_backward_weight(y, x, w.shape, **options)
-    for (_, x2), (_, w2), (_, y2) in zip(layouts_of(x), layouts_of(w), layouts_of(y), strict=True):
+    for x2, w2, y2 in one_of_every_kind(x, w, y):
         same_bits(hw.conv2d(x2, w2, **options), y)
         same_bits(hw.conv2d_backward_input(y2, w2, x.shape, **options), dx)
         same_bits(hw.conv2d_backward_weight(y2, x2, w.shape, **options), dw)

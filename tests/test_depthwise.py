@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import reference
-from cases import DTYPES, layouts_of, specials
+import reference_direct as direct
+from cases import DTYPES, layouts_of, one_of_every_kind, specials
 from conftest import everywhere, same_bits
 from guards import Guards
 from halfwave._cpu import depthwise, depthwise_first, depthwise_last, depthwise_weight, runtime
@@ -49,6 +50,9 @@ BORDERS = [
     case_of((1, 17, 4, 29), (3, 3), stride=(1, 2), pads=(2, 0, 0, 1)),
     case_of((1, 16, 9, 11), (3, 3), stride=(3, 4), pads=(2, 0, 0, 1), dilation=(2, 2)),
     case_of((1, 16, 4, 13), (1, 3), stride=(2, 2), pads=(0, 0, 1, 1)),
+    # Squares but for a dilation.
+    case_of((1, 18, 7, 9), (3, 3), pads=(2, 2, 1, 1), dilation=(2, 1)),
+    case_of((1, 17, 5, 11), (3, 3), pads=(1, 1, 2, 2), dilation=(1, 2)),
     # Planes narrower than a vector, whole and by two.
     case_of((2, 5, 1, 7), (3, 3)),
     case_of((2, 7, 9, 3), (3, 3)),
@@ -213,8 +217,7 @@ def test_memory_of_all_kinds(multiplier, stride, layout, isa, rng):
     dy = rng.standard_normal(y.shape).astype(np.float32)
     dx = hw.conv2d_backward_input(dy, w, x.shape, **options)
     dw = hw.conv2d_backward_weight(dy, x, w.shape, **options)
-    kinds = zip(*(layouts_of(v) for v in (x, w, bias, dy)), strict=True)
-    for (_, x1), (_, w1), (_, bias1), (_, dy1) in kinds:
+    for x1, w1, bias1, dy1 in one_of_every_kind(x, w, bias, dy):
         same_bits(hw.conv2d(x1, w1, bias1, **options), y)
         same_bits(hw.conv2d_backward_input(dy1, w1, x.shape, **options), dx)
         same_bits(hw.conv2d_backward_weight(dy1, x1, w.shape, **options), dw)
@@ -227,6 +230,30 @@ def test_memory_of_all_kinds(multiplier, stride, layout, isa, rng):
             if kind != "read-only":
                 assert function(*arguments, out=out, **options) is out
                 same_bits(out, expected)
+
+
+@pytest.mark.parametrize("offset", [0, 3, 8, 13])
+def test_vectors_of_channels_begin_anywhere(offset, isa, rng):
+    """Of many channels the second vector begins where memory is aligned, of arrays anywhere."""
+    case = case_of((1, 96, 5, 9), (3, 3))
+
+    def moved(v):
+        memory = np.empty(v.size + 32, np.float32)
+        begin = -(memory.ctypes.data // 4) % 16 + offset
+        memory[begin : begin + v.size] = v.ravel()
+        return memory[begin : begin + v.size].reshape(v.shape)
+
+    x, dy = (rng.standard_normal(case["x"]).astype(np.float32) for _ in range(2))
+    w = rng.standard_normal(case["w"]).astype(np.float32)
+    there, back = (moved(in_layout(v, "NHWC")) for v in (x, dy))
+    options, out = options_of(case, "NHWC"), moved(in_layout(x * 0, "NHWC"))
+    geometry = [case[k] for k in ("stride", "pads", "dilation", "groups")]
+    hw.conv2d(there, w, out=out, **options)
+    same_bits(from_layout(out, "NHWC"), direct.conv2d(x, w, None, *geometry))
+    hw.conv2d_backward_input(back, w, there.shape, out=out, **options)
+    same_bits(from_layout(out, "NHWC"), direct.conv2d_backward_input(dy, w, x.shape, *geometry))
+    dw = hw.conv2d_backward_weight(back, there, w.shape, **options)
+    same_bits(dw, direct.conv2d_backward_weight(dy, x, w.shape, *geometry))
 
 
 def test_guard_bytes_stay(isa):
@@ -260,6 +287,8 @@ def test_large_arrays_are_asked_for_ahead_and_written_past_the_caches(layout, ke
         for _ in range(2):
             same_bits(hw.conv2d(x, w, **options), y)
             same_bits(hw.conv2d_backward_input(y, w, x.shape, **options), dx)
+            rows_apart = np.empty((*y.shape[:3], y.shape[3] + 1), np.float32)[..., :-1]
+            same_bits(hw.conv2d(x, w, out=rows_apart, **options), y)
             runtime.write_past_caches_from(before)
     finally:
         runtime.write_past_caches_from(before)

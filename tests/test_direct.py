@@ -95,6 +95,7 @@ LAYERS = {
     "stride beyond the kernel": case_of((2, 7, 13, 12), 9, 2, 4, 1),
     "1×1 stride 3": case_of((2, 18, 10, 10), 20, 1, 3),
     "groups": case_of((2, 12, 9, 9), 18, 3, 2, 1, 1, 3),
+    "groups of whole vectors": case_of((1, 6, 7, 8), 32, 3, 1, 1, 1, 2),
     "groups of one output": case_of((1, 8, 9, 9), 4, 3, 1, 1, 1, 4),
     "wide rows": case_of((1, 2, 3, 530), 17, (2, 3), 1, 1),
     "tall columns": case_of((1, 2, 530, 2), 5, (3, 2), (2, 1), 1),

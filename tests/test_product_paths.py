@@ -69,6 +69,20 @@ def everywhere_quick(compute):
     return first
 
 
+def test_rows_a_page_apart_at_uneven_steps(rng):
+    """Slices of a batch: the steps of dbᵀ's chains are even within a slice only."""
+    a, dy = (
+        rng.standard_normal((3, 7, 1024), np.float32),
+        rng.standard_normal((3, 7, 40), np.float32),
+    )
+    x, y, b = a[:, :5], dy[:, :5], np.zeros((1024, 40), np.float32)
+    _, db = hw.matmul_backward(y, x, b)
+    same_bits(db, hw.matmul_backward(y.copy(), x.copy(), b)[1])
+    a, dy = x.reshape(15, 1024), y.reshape(15, 40)
+    for p, j in [(0, 0), (1023, 39), *rng.integers(0, 40, (6, 2)).tolist()]:
+        same_bits(db[p, j], reference.contract(a[:, p], dy[:, j]))
+
+
 # (batch, channels, outputs, size): images that end within a tile, within a segment, at a tile's end.
 IMAGES = [
     (3, 5, 40, 7),
@@ -101,6 +115,9 @@ def test_convolutions_of_one_tap_are_products(case, groups, stride, layout, rng)
     weights = w.reshape(groups * o, c, 1, 1)
     y = everywhere(lambda: hw.conv2d(image(x), weights, **options))
     same_bits(y, image(hw.matmul(w, seen).reshape(dy.shape)))
+    apart = np.empty((*y.shape[:2], y.shape[2] + 1, y.shape[3]), y.dtype)[:, :, :-1]
+    everywhere(lambda: hw.conv2d(image(x), weights, out=apart, **options).copy())
+    same_bits(apart, y)
     dw = everywhere(
         lambda: hw.conv2d_backward_weight(image(dy), image(x), weights.shape, **options)
     )

@@ -86,31 +86,16 @@ struct HwTile {
 };
 
 /* An operand of any strides. HW_ALONG: of k stride 1; HW_ACROSS_16: of stride 1 over rows
- * (columns), 16-byte aligned in all else. */
+ * (columns), 16-byte aligned in all else. Beyond the edge it gives the last row (columns) again: no
+ * output that is there sees it. */
 template <int LANES_> struct HwStrided {
-    enum { LANES = LANES_ };
-    struct Outer {
-        const real *base;
-        bool there;
-    };
-    typedef int64_t Inner;
+    enum { LANES = LANES_, WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1 };
     const real *base;
     int64_t count, stride, k_stride;
 
-    __device__ __forceinline__ Outer outer(int64_t x) const {
-        bool there = x < count;
-        return {base + (there ? x * step() : 0), there};
+    __device__ __forceinline__ const real *outer(int64_t x) const {
+        return base + (x < count ? x : count - WIDTH) * (LANES == HW_ACROSS_16 ? 1 : stride);
     }
-    __device__ __forceinline__ Inner inner(int64_t k) const { return k * k_step(); }
-    __device__ __forceinline__ void advance(Inner &at, int by) const { at += by * k_step(); }
-    __device__ __forceinline__ bool at(const Outer &x, const Inner &k, const real *&from) const {
-        from = x.base + k;
-        return x.there;
-    }
-
-  private:
-    __device__ __forceinline__ int64_t step() const { return LANES == HW_ACROSS_16 ? 1 : stride; }
-    __device__ __forceinline__ int64_t k_step() const { return LANES == HW_ALONG ? 1 : k_stride; }
 };
 
 /* A result of any strides, with a bias of any strides (0: along the other axis), or none. */
@@ -129,48 +114,85 @@ struct HwStridedSink {
     }
 };
 
-/* One thread's share of the copies of an operand, `SIZE` rows or columns of a tile. */
-template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
+/* One thread's share of the copies of an operand, SIZE rows or columns of a tile. */
+template <class Tile, int SIZE, int PITCH, int LANES> struct HwShare {
     enum {
-        WIDTH = Loader::LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
+        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
         UNITS = SIZE / WIDTH,
-        ALONG = Loader::LANES == HW_ALONG,
-        K_LANES = ALONG         ? HW_ALONG_LANES
-        : UNITS < Tile::THREADS ? Tile::THREADS / UNITS
-                                : 1, /* k's that the block copies at once */
+        K_LANES = LANES == HW_ALONG ? HW_ALONG_LANES
+        : UNITS < Tile::THREADS     ? Tile::THREADS / UNITS
+                                    : 1, /* k's that the block copies at once */
         UNITS_AT_ONCE = Tile::THREADS / K_LANES,
         CONTEXTS = UNITS / UNITS_AT_ONCE
     };
     static_assert(UNITS % UNITS_AT_ONCE == 0 && Tile::STEP % K_LANES == 0, "");
-    Loader loader;
-    typename Loader::Outer outer[CONTEXTS];
-    typename Loader::Inner inner;
-    int k, to; /* of the first number, in the step and in a stage */
+    int x, k, to; /* of the first number, in the step, and where it goes in a stage */
 
-    __device__ __forceinline__ HwCopies(const Loader &from, int64_t x, int64_t k_begin)
-        : loader(from) {
-        int t = threadIdx.x, unit = ALONG ? t / K_LANES : t % UNITS_AT_ONCE;
-        k = ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
-        to = k * PITCH + unit * WIDTH;
-#pragma unroll
-        for (int c = 0; c < CONTEXTS; c++)
-            outer[c] = loader.outer(x + (unit + c * UNITS_AT_ONCE) * WIDTH);
-        inner = loader.inner(k_begin + k);
+    __device__ __forceinline__ HwShare() {
+        int t = threadIdx.x;
+        x = (LANES == HW_ALONG ? t / K_LANES : t % UNITS_AT_ONCE) * WIDTH;
+        k = LANES == HW_ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
+        to = k * PITCH + x;
     }
+    /* Number (k + j, x + c * UNITS_AT_ONCE * WIDTH). */
+    static __device__ __forceinline__ void copy(real *to, int j, int c, const real *from,
+                                                bool there) {
+        hw_copy_async<WIDTH * sizeof(real)>(to + j * PITCH + c * UNITS_AT_ONCE * WIDTH, from,
+                                            there);
+    }
+};
 
-    /* The next step's; `left` k's are there, if not WHOLE. */
-    template <bool WHOLE> __device__ __forceinline__ void step(real *stage, int left) {
+template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
+    typedef HwShare<Tile, SIZE, PITCH, Loader::LANES> Share;
+    Share share;
+    Loader loader;
+    typename Loader::Outer outer[Share::CONTEXTS];
+    typename Loader::Inner inner;
+
+    __device__ __forceinline__ HwCopies(const Loader &from, int64_t x, int64_t k) : loader(from) {
 #pragma unroll
-        for (int j = 0; j < Tile::STEP; j += K_LANES) {
+        for (int c = 0; c < Share::CONTEXTS; c++)
+            outer[c] = loader.outer(x + share.x + c * Share::UNITS_AT_ONCE * Share::WIDTH);
+        inner = loader.inner(k + share.k);
+    }
+    /* The next step's, of which `left` k's are there. */
+    __device__ __forceinline__ void step(real *stage, int left) {
 #pragma unroll
-            for (int c = 0; c < CONTEXTS; c++) {
+        for (int j = 0; j < Tile::STEP; j += Share::K_LANES) {
+#pragma unroll
+            for (int c = 0; c < Share::CONTEXTS; c++) {
                 const real *from = nullptr;
-                bool there = (WHOLE || k + j < left) && loader.at(outer[c], inner, from);
-                hw_copy_async<WIDTH * sizeof(real)>(
-                    stage + to + j * PITCH + c * UNITS_AT_ONCE * WIDTH, from, there);
+                bool there = share.k + j < left && loader.at(outer[c], inner, from);
+                Share::copy(stage + share.to, j, c, from, there);
             }
-            loader.advance(inner, K_LANES);
+            loader.advance(inner, Share::K_LANES);
         }
+    }
+};
+
+/* The same for an operand of any strides: pointers that move on, without predicates. */
+template <class Tile, int SIZE, int PITCH, int LANES>
+struct HwCopies<Tile, SIZE, PITCH, HwStrided<LANES>> {
+    typedef HwShare<Tile, SIZE, PITCH, LANES> Share;
+    Share share;
+    const real *next[Share::CONTEXTS];
+    int64_t k_stride;
+
+    __device__ __forceinline__ HwCopies(const HwStrided<LANES> &from, int64_t x, int64_t k)
+        : k_stride(LANES == HW_ALONG ? 1 : from.k_stride) {
+#pragma unroll
+        for (int c = 0; c < Share::CONTEXTS; c++)
+            next[c] = from.outer(x + share.x + c * Share::UNITS_AT_ONCE * Share::WIDTH) +
+                      (k + share.k) * k_stride;
+    }
+    __device__ __forceinline__ void step(real *stage, int left) {
+#pragma unroll
+        for (int j = 0; j < Tile::STEP; j += Share::K_LANES)
+#pragma unroll
+            for (int c = 0; c < Share::CONTEXTS; c++) {
+                Share::copy(stage + share.to, j, c, next[c], share.k + j < left);
+                next[c] += Share::K_LANES * k_stride;
+            }
     }
 };
 
@@ -178,7 +200,7 @@ template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
 template <class Tile, bool WHOLE>
 HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a, const real *b,
                              int count) {
-#pragma unroll(WHOLE ? HW_UNROLLED : 1)
+#pragma unroll(WHOLE ? Tile::STEP : 1)
     for (int k = 0; k < (WHOLE ? (int)Tile::STEP : count); k++) {
         real row[Tile::DOWN], column[Tile::ACROSS];
 #pragma unroll
@@ -217,7 +239,8 @@ HW_FUNCTION int hw_opaque(int x) {
 
 /* A segment's end: s is folded into the super-segment's total, and starts anew. */
 template <class Tile>
-HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], bool first, real16 *total) {
+HW_FUNCTION void hw_fold(real (&s)[Tile::DOWN][Tile::ACROSS], bool first, real *totals) {
+    real16 *total = (real16 *)totals + hw_opaque(threadIdx.x);
 #pragma unroll
     for (int i = 0; i < Tile::DOWN; i++)
 #pragma unroll
@@ -274,51 +297,46 @@ HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row,
     HwPlace<Tile> place(threadIdx.x);
     int64_t terms = k_end - k_begin;
     real *totals = shared + (terms > HW_SEGMENT ? Tile::STAGED : 0);
-    real16 *total = (real16 *)totals + threadIdx.x;
     HwCopies<Tile, Tile::ROWS, Tile::A_PITCH, A> copies_a(a, row, k_begin);
     HwCopies<Tile, Tile::COLUMNS, Tile::B_PITCH, B> copies_b(b, column, k_begin);
-    auto copy = [&](int slot, int64_t left) {
+    auto copy = [&](unsigned slot, int left) {
         real *stage = shared + slot * Tile::STAGE;
-        if (left >= Tile::STEP) {
-            copies_a.template step<true>(stage, 0);
-            copies_b.template step<true>(stage + Tile::STEP * Tile::A_PITCH, 0);
-        } else if (left > 0) {
-            copies_a.template step<false>(stage, (int)left);
-            copies_b.template step<false>(stage + Tile::STEP * Tile::A_PITCH, (int)left);
-        }
+        copies_a.step(stage, left);
+        copies_b.step(stage + Tile::STEP * Tile::A_PITCH, left);
         hw_copies_commit();
     };
     real s[Tile::DOWN][Tile::ACROSS] = {};
     const int AHEAD = Tile::STAGES - 1;
+    for (unsigned segment = 0;; segment++) {
+        int64_t rest = terms - (int64_t)segment * HW_SEGMENT;
+        int left = rest < 2 * HW_SEGMENT ? (int)rest : 2 * HW_SEGMENT;
+        if (segment == 0)
 #pragma unroll
-    for (int step = 0; step < AHEAD; step++) copy(step, terms - step * Tile::STEP);
-    int step = 0, segment = 0; /* of the segment, of the super-segment */
-    bool first_super = true;
-    for (; terms > 0; terms -= Tile::STEP) {
-        if (step == HW_SEGMENT / Tile::STEP) {
-            hw_fold<Tile>(s, segment == 0, total);
-            step = 0;
-            if (++segment == HW_SEGMENTS) {
-                hw_store<Tile>(c, row, column, first_super, false, totals);
-                segment = 0;
-                first_super = false;
-            }
+            for (int step = 0; step < AHEAD; step++) copy(step, left - step * Tile::STEP);
+#pragma unroll 1
+        for (unsigned step = 0; step < HW_SEGMENT / Tile::STEP && left > 0; step++) {
+            hw_copies_wait<AHEAD - 1>();
+            __syncthreads(); /* and all have read what is overwritten next */
+            copy((step + AHEAD) % Tile::STAGES, left - AHEAD * Tile::STEP);
+            const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+            const real *from_a = stage + place.row;
+            const real *from_b = stage + Tile::STEP * Tile::A_PITCH + place.column;
+            if (left >= Tile::STEP)
+                hw_multiply<Tile, true>(s, from_a, from_b, 0);
+            else
+                hw_multiply<Tile, false>(s, from_a, from_b, left);
+            left -= Tile::STEP;
         }
-        hw_copies_wait<AHEAD - 1>();
-        __syncthreads(); /* and all have read what is overwritten next */
-        copy((step + AHEAD) % Tile::STAGES, terms - AHEAD * Tile::STEP);
-        const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
-        const real *from_a = stage + place.row;
-        const real *from_b = stage + Tile::STEP * Tile::A_PITCH + place.column;
-        if (terms >= Tile::STEP)
-            hw_multiply<Tile, true>(s, from_a, from_b, 0);
-        else
-            hw_multiply<Tile, false>(s, from_a, from_b, (int)terms);
-        step++;
+        bool last = terms <= (int64_t)(segment + 1) * HW_SEGMENT;
+        if (last) {              /* of one segment alone the totals take the stages' place */
+            hw_copies_wait<0>(); /* where steps beyond the end still put zeros */
+            __syncthreads();
+        }
+        hw_fold<Tile>(s, segment % HW_SEGMENTS == 0, totals);
+        if (last || segment % HW_SEGMENTS == HW_SEGMENTS - 1)
+            hw_store<Tile>(c, row, column, segment < HW_SEGMENTS, last, totals);
+        if (last) return;
     }
-    __syncthreads(); /* with no more than one segment the totals take the stages' place */
-    hw_fold<Tile>(s, segment == 0, total);
-    hw_store<Tile>(c, row, column, first_super, true, totals);
 }
 
 /* Which tile a block has, of row_tiles × column_tiles: bands of 8 rows of tiles, so that blocks at

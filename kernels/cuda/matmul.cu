@@ -3,14 +3,19 @@
  * HW_TILE chooses the tile, HW_A_LANES and HW_B_LANES how an operand lies (HwLanes). A thin tile
  * serves few rows: it is bound by reading b, so that it has small blocks with many copies under
  * way, and the idle multiply-adds of missing rows cost nothing. */
-#include "cuda/contraction.h"
+#include "cuda/tensor.h"
 
-#if HW_TILE == 0
-typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
+enum { DOUBLE = sizeof(real) == 8 };
+
+#ifdef HW_PRECISION /* on the tensor cores */
+typedef HwTensorTile<128, 128, 4, 4, 32, 3> Tile;
 enum { BLOCKS = 1 };
+#elif HW_TILE == 0 /* for double with 99 KB of shared memory, which all have from sm_80 on */
+typedef HwTile<128, DOUBLE ? 64 : 128, 8, DOUBLE ? 4 : 8, 4, 8, DOUBLE ? 2 : 4> Tile;
+enum { BLOCKS = DOUBLE ? 1 : 2 };
 #elif HW_TILE == 1
-typedef HwTile<64, 64, 8, 4, 4, 16, 2> Tile;
-enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
+typedef HwTile<64, 64, 8, 4, 4, 8, 4> Tile;
+enum { BLOCKS = DOUBLE ? 3 : 4 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };
@@ -52,7 +57,11 @@ product(const real *a, const real *b, const real *bias, real *c, Product p) {
     HwStridedSink sink = {c + part * p.c_part, p.rows,         p.columns,  p.c_row,
                           p.c_column,          bias,           p.bias_row, p.bias_column,
                           p.vectors != 0,      bias != nullptr};
-    hw_contract<Tile>(rows, columns, sink, (int64_t)row_tile * Tile::ROWS,
-                      (int64_t)column_tile * Tile::COLUMNS, begin, end < p.terms ? end : p.terms,
-                      shared);
+    int64_t row = (int64_t)row_tile * Tile::ROWS, column = (int64_t)column_tile * Tile::COLUMNS;
+    if (end > p.terms) end = p.terms;
+#ifdef HW_PRECISION
+    hw_contract_tensor<Tile, HW_PRECISION>(rows, columns, sink, row, column, begin, end, shared);
+#else
+    hw_contract<Tile>(rows, columns, sink, row, column, begin, end, shared);
+#endif
 }

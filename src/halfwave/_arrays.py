@@ -98,6 +98,27 @@ def library(x: np.ndarray | None) -> Any:
     return np if x is None or isinstance(x, np.ndarray) else runtime.device().arrays
 
 
+PRECISIONS = ("tf32", "bf16")
+
+
+def precision(value: Any, x: np.ndarray) -> str | None:
+    """None for the promised bits; or what the tensor cores are to round factors to, if `x` can."""
+    if value is None:
+        return None
+    choice(value, "precision", PRECISIONS)
+    if not on_gpu(x):
+        raise ValueError(f"precision must be None on the CPU, not {value!r}: GPUs alone have that")
+    if x.dtype != FLOAT32:
+        raise TypeError(f"precision {value!r} is for float32 arrays, not {x.dtype}")
+    capability = int(runtime.device().capability())
+    if capability < 80:
+        raise ValueError(
+            f"precision {value!r} needs a GPU of compute capability 8.0 or newer, not "
+            f"{capability / 10}"
+        )
+    return value
+
+
 def contiguous(x: np.ndarray) -> np.ndarray:
     """`x` itself if its elements lie in C order without gaps, else such a copy."""
     return x if x.flags.c_contiguous else library(x).ascontiguousarray(x).reshape(x.shape)

@@ -67,8 +67,7 @@ def describe(facts: dict[str, Any]) -> str:
         f"compiled in: {', '.join(facts['isas_compiled'])}; HALFWAVE_ISA chooses)",
         "threads": f"{facts['threads']} of {facts['cpus']} CPUs (HALFWAVE_NUM_THREADS chooses)",
         "caches": ", ".join(caches) or "unknown",
-        "GPU": f"{', '.join(facts['gpus']) or 'none seen'}; CuPy {cupy}; "
-        "this version computes on the CPU only",
+        "GPU": f"{', '.join(facts['gpus']) or 'none seen'}; CuPy {cupy}",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())

@@ -17,6 +17,7 @@ from ._cpu import winograd as _winograd
 from ._cpu import winograd_weight as _winograd_weight
 from ._cuda import conv as _cuda
 from ._cuda import reduction as _cuda_reduction
+from ._cuda import winograd as _cuda_winograd
 
 
 def conv2d(
@@ -251,11 +252,8 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
     gpu = _arrays.on_gpu(arrays[0])
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
-        if gpu:
-            raise NotImplementedError(
-                "Winograd's convolution is not on the GPU yet; algorithm='direct' is"
-            )
-        module = _winograd_weight if name == "backward_weight" else _winograd
+        cpu = _winograd_weight if name == "backward_weight" else _winograd
+        module = _cuda_winograd if gpu else cpu
         getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)

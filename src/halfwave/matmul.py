@@ -14,7 +14,12 @@ from ._cuda import reduction as _cuda_reduction
 
 
 def matmul(
-    a: np.ndarray, b: np.ndarray, *, bias: np.ndarray | None = None, out: np.ndarray | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    bias: np.ndarray | None = None,
+    precision: str | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Matrix product ``a @ b (+ bias)`` by NumPy's rules for shapes.
 
@@ -28,6 +33,10 @@ def matmul(
         float32 or float64, as `a`. Leading dimensions broadcast.
     bias : array, shape (n,), optional
         Added to every row, after the sum. Not for a `b` of one dimension.
+    precision : {None, "tf32", "bf16"}
+        None for the same bits everywhere. The others, for float32 GPU arrays, round factors to TF32
+        (11 bits) or bfloat16 (8 bits) and sum in float32 on the tensor cores: the same from run to
+        run, and no more.
     out : array, shape (..., m, n), optional
         Where to write; any strides. It may overlap the inputs.
 
@@ -43,13 +52,14 @@ def matmul(
     ValueError
         If the shapes do not fit, or `out` cannot be written.
     """
-    if bias is None:
+    if bias is None and precision is None:
         product = _cpu.plain(a, b, out)
         if product is not None:
             return product
     a = _arrays.array(a, "a")
     b = _arrays.array(b, "b", beside=a, like="a is")
     batch, rows, _, columns = _plan.matmul_sizes(a.shape, b.shape)
+    chosen = _chosen(_arrays.precision(precision, a))
     shape = batch
     shape += (rows,) if a.ndim > 1 else ()
     shape += (columns,) if b.ndim > 1 else ()
@@ -68,15 +78,17 @@ def matmul(
     if a.ndim == 1:
         a, view = a[None, :], view[..., None, :]
     if b.ndim == 2:  # a's batch is only more rows
-        _kernels(a).product(a, b, bias, view, 0, a.ndim - 1, 1, 1)
+        _kernels(a).product(a, b, bias, view, 0, a.ndim - 1, 1, 1, *chosen)
     else:
         a = _broadcast(a, batch + a.shape[-2:])
         b = _broadcast(b, batch + b.shape[-2:])
-        _kernels(a).product(a, b, bias, view, len(batch), 1, 1, 1)
+        _kernels(a).product(a, b, bias, view, len(batch), 1, 1, 1, *chosen)
     return finish()
 
 
-def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matmul_backward(
+    dy: np.ndarray, a: np.ndarray, b: np.ndarray, *, precision: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of ``matmul(a, b)``: ``dy @ bᵀ`` and ``aᵀ @ dy``.
 
     Where an operand was broadcast over a batch, its gradient sums over that batch in the same
@@ -88,6 +100,8 @@ def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
         Gradient of the result, of its shape and dtype.
     a, b : array
         The operands of the forward pass.
+    precision : {None, "tf32", "bf16"}
+        As of `matmul`.
 
     Returns
     -------
@@ -108,17 +122,18 @@ def matmul_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     shape += (columns,) if b.ndim > 1 else ()
     if dy.shape != shape:
         raise ValueError(f"dy must have shape {shape}, not {dy.shape}")
+    chosen = _chosen(_arrays.precision(precision, dy))
     if a.ndim == b.ndim == 2:
         library, kernels = _arrays.library(dy), _kernels(dy)
         da, db = library.empty(a.shape, dy.dtype), library.empty(b.shape, dy.dtype)
-        kernels.product(dy, b.T, None, da, 0, 1, 1, 1)
-        kernels.product(a.T, dy, None, db, 0, 1, 1, 1)
+        kernels.product(dy, b.T, None, da, 0, 1, 1, 1, *chosen)
+        kernels.product(a.T, dy, None, db, 0, 1, 1, 1, *chosen)
         return da, db
     dy = dy.reshape((*batch, rows, columns))  # adds dimensions of size 1 only: a view
     matrix_a = a[None, :] if a.ndim == 1 else a
     matrix_b = b[:, None] if b.ndim == 1 else b
-    da = _product_summed(dy, _swap(matrix_b), matrix_a.shape)
-    db = _product_summed(_swap(matrix_a), dy, matrix_b.shape)
+    da = _product_summed(dy, _swap(matrix_b), matrix_a.shape, chosen)
+    db = _product_summed(_swap(matrix_a), dy, matrix_b.shape, chosen)
     return da.reshape(a.shape), db.reshape(b.shape)
 
 
@@ -151,6 +166,11 @@ def matmul_backward_bias(dy: np.ndarray, *, out: np.ndarray | None = None) -> np
     return finish()
 
 
+def _chosen(precision: str | None) -> tuple[str, ...]:
+    """What a product takes last, of a GPU that was asked for something else than the same bits."""
+    return () if precision is None else (precision,)
+
+
 def _kernels(x: np.ndarray) -> Any:
     return _cuda if _arrays.on_gpu(x) else _cpu
 
@@ -163,7 +183,9 @@ def _swap(x: np.ndarray) -> np.ndarray:
     return x.swapaxes(-1, -2)
 
 
-def _product_summed(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _product_summed(
+    x: np.ndarray, y: np.ndarray, shape: tuple[int, ...], chosen: tuple[str, ...]
+) -> np.ndarray:
     """``x @ y`` summed over the batch dimensions that the result, of `shape`, does not have."""
     batch = x.shape[:-2] if x.ndim > y.ndim else y.shape[:-2]
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2], batch)
@@ -177,5 +199,5 @@ def _product_summed(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.
     x = x.transpose(*kept, row, *summed, column)
     y = y.transpose(*kept, *summed, row, column)
     target = out.reshape([batch[i] for i in kept] + [shape[-2], shape[-1]])
-    _kernels(x).product(x, y, None, target, len(kept), 1, 1, len(summed) + 1)
+    _kernels(x).product(x, y, None, target, len(kept), 1, 1, len(summed) + 1, *chosen)
     return out

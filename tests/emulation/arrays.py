@@ -105,6 +105,10 @@ def zeros(shape, dtype=np.float64):
     return ndarray(np.zeros(shape, dtype))
 
 
+def ones(shape, dtype=np.float64):
+    return ndarray(np.ones(shape, dtype))
+
+
 def asarray(x, dtype=None):
     return x if isinstance(x, ndarray) else ndarray(np.array(x, dtype, order="C"))
 

@@ -2,9 +2,9 @@
  *
  * A block's threads are fibres (ucontext), switched at barriers and shuffles only, in one of
  * several orders; blocks run one after another. Shared memory holds NaN (all bits set) before each
- * block, and an asynchronous copy happens when it is waited for, as late as it may: a missing
- * barrier or wait is a wrong result in one of the orders. Global memory is the host's, so that
- * address and undefined-behaviour sanitizers see it. */
+ * block, and an asynchronous copy happens when it is waited for, as late as it may, or in one of
+ * the orders at once, as early as it may: a missing barrier or wait is a wrong result in some
+ * order. Global memory is the host's, so that address and undefined-behaviour sanitizers see it. */
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <setjmp.h>
 #include <tuple>
 #include <ucontext.h>
 #include <utility>
@@ -73,6 +74,8 @@ struct Copy {
 
 struct Fibre {
     ucontext_t context;
+    jmp_buf point; /* where it goes on, once it has started */
+    bool started;
     uint3 index;
     unsigned number;
     bool finished;
@@ -87,6 +90,8 @@ enum { STACK = 128 * 1024 };
 inline std::vector<Fibre> fibres;
 inline std::vector<char> stacks;
 inline ucontext_t scheduler;
+inline jmp_buf scheduler_point;
+inline bool copies_at_once;
 inline Fibre *current;
 inline dim3 grid, block;
 inline uint3 block_index;
@@ -100,16 +105,45 @@ inline void *body_argument;
     std::abort();
 }
 
+/* Jumps are much quicker than swapcontext, which asks the system for signal masks; the address
+ * sanitizer follows the latter only. */
+inline void run_fibre(Fibre &f) {
+    current = &f;
+#ifdef __SANITIZE_ADDRESS__
+    swapcontext(&scheduler, &f.context);
+#else
+    if (_setjmp(scheduler_point)) return;
+    if (f.started) _longjmp(f.point, 1);
+    f.started = true;
+    setcontext(&f.context);
+#endif
+}
+
+inline void leave_fibre() {
+#ifdef __SANITIZE_ADDRESS__
+    swapcontext(&current->context, &scheduler);
+#else
+    if (!_setjmp(current->point)) _longjmp(scheduler_point, 1);
+#endif
+}
+
+inline void land(const Copy &copy) {
+    std::memset(copy.to, 0, copy.size);
+    if (copy.filled) std::memcpy(copy.to, copy.from, copy.filled);
+}
+
 inline void start() {
     body(body_argument);
     if (!current->open.empty()) fail("asynchronous copies were never committed");
+    for (auto &group : current->groups) /* they may yet land in memory that is used again */
+        if (!group.empty()) fail("asynchronous copies were never waited for");
     current->finished = true;
-    swapcontext(&current->context, &scheduler);
+    leave_fibre();
 }
 
 inline void wait(const char *what) {
     current->waits = what;
-    swapcontext(&current->context, &scheduler);
+    leave_fibre();
 }
 
 /* Lets those go on that wait for the same thing, all of them; false if threads wait for different.
@@ -134,14 +168,15 @@ inline unsigned random_below(unsigned n) {
 }
 
 inline void run_block(unsigned threads, int order) {
-    std::memset(__start_hw_shared, 0xff, __stop_hw_shared - __start_hw_shared);
+    if (__start_hw_shared) /* there is any */
+        std::memset(__start_hw_shared, 0xff, __stop_hw_shared - __start_hw_shared);
     std::vector<unsigned> turn(threads);
     for (unsigned i = 0; i < threads; i++) {
         turn[i] = order == 1 ? threads - 1 - i : i;
         Fibre &f = fibres[i];
         f.number = i;
         f.index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
-        f.finished = false;
+        f.finished = f.started = false;
         f.waits = nullptr;
         f.open.clear();
         f.groups.clear();
@@ -158,8 +193,7 @@ inline void run_block(unsigned threads, int order) {
         for (unsigned i : turn) {
             Fibre &f = fibres[i];
             if (f.finished || f.waits) continue;
-            current = &f;
-            swapcontext(&scheduler, &f.context);
+            run_fibre(f);
             ran = true;
         }
         for (unsigned i = 0; i < threads; i++) alive |= !fibres[i].finished;
@@ -223,6 +257,7 @@ int launch(void (*kernel)(A...), const Launch &l, std::index_sequence<I...>) {
     fibres.resize(std::max<size_t>(fibres.size(), threads));
     stacks.resize(std::max(stacks.size(), (size_t)threads * STACK));
     random_state = l.seed;
+    copies_at_once = l.order == 1;
     uint64_t count = (uint64_t)grid.x * grid.y * grid.z;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t b = l.order == 1 ? count - 1 - i : i;
@@ -291,6 +326,7 @@ inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T v) { *p = v; }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
     return (uint64_t)(((unsigned __int128)a * b) >> 64);

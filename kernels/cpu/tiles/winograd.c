@@ -9,17 +9,6 @@
 #include "vector.h"
 
 /* The 1-D transforms, from d[] to v[]; constants as the type's vectors. */
-#define A1 ((REAL)0.625)            /* a */
-#define A2 ((REAL)0.390625)         /* a² */
-#define A3 ((REAL)0.244140625)      /* a³ */
-#define B1 ((REAL)1.5)              /* b */
-#define B2 ((REAL)2.25)             /* b² */
-#define B3 ((REAL)3.375)            /* b³ */
-#define AB ((REAL)0.87890625)       /* a²·b² */
-#define SUM ((REAL)2.640625)        /* a² + b² */
-#define G0 ((REAL)(256.0 / 225))    /* 1 / (a²·b²) */
-#define GA ((REAL)(-2048.0 / 2975)) /* 1 / (2·a²·(a² - b²)) */
-#define GB ((REAL)(128.0 / 1071))   /* 1 / (2·b²·(b² - a²)) */
 #define V(constant) ((VEC){0} + (constant))
 
 #define REAL float

@@ -37,7 +37,11 @@ class CuPy:
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise RuntimeError(f"CuPy finds no GPU or no driver: {error}") from error
         self.arrays: ModuleType = cupy
+        from cupy_backends.cuda.api import driver
+
+        self._driver = driver
         self._functions: dict[tuple[Any, ...], Any] = {}
+        self._shared: dict[tuple[Any, ...], int] = {}  # what a function may have beyond the usual
         self._lock = threading.Lock()
 
     def asarray(self, x: Any) -> Any:
@@ -68,9 +72,12 @@ class CuPy:
         function = self._functions.get(key)
         if function is None:
             function = self._load(key, family, name, macros)
-        if shared > STATIC_SHARED:
-            function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, args, shared_mem=shared)
+        if shared > self._shared.get(key, STATIC_SHARED):
+            attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._driver.funcSetAttribute(function.ptr, attribute, shared)
+            self._shared[key] = shared
+        by_value = [x.reshape(1) if isinstance(x, np.void) else x for x in args]
+        function(grid, block, by_value, shared_mem=shared)
 
     def _load(
         self, key: tuple[Any, ...], family: str, name: str, macros: dict[str, str | int]

@@ -17,8 +17,10 @@ from halfwave.study.report import write
 from halfwave.study.training import Figures
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-SCHEME = {"He": (BLUE, "o"), "Xavier": (ORANGE, "s")}
-SCHEME_LABEL = {"He": "He, ½ n Var[w] = 1", "Xavier": "Xavier, n Var[w] = 1"}
+SCHEME = {
+    "He": {"color": BLUE, "marker": "o", "label": "He, ½ n Var[w] = 1"},
+    "Xavier": {"color": ORANGE, "marker": "s", "label": "Xavier, n Var[w] = 1"},
+}
 ZERO_LABEL = {
     "relu": "ReLU, zero weights",
     "tanh": "tanh, zero weights",
@@ -26,9 +28,9 @@ ZERO_LABEL = {
     "relu, He": "ReLU, He (for comparison)",
 }
 KIND = {
-    "relu": (GREY, "o", "ReLU"),
-    "prelu": (BLUE, "s", "PReLU, a slope a channel"),
-    "prelu_shared": (GREEN, "^", "PReLU, a slope a layer"),
+    "relu": {"color": GREY, "marker": "o", "label": "ReLU"},
+    "prelu": {"color": BLUE, "marker": "s", "label": "PReLU, a slope a channel"},
+    "prelu_shared": {"color": GREEN, "marker": "^", "label": "PReLU, a slope a layer"},
 }
 
 
@@ -57,14 +59,13 @@ def _save(figure: Figure, path: Path) -> str:
     return path.name
 
 
-def _curves(axes: Axes, curves: Figures, color: str, marker: str, label: str) -> None:
+def _curves(axes: Axes, curves: Figures, style: dict[str, str]) -> None:
     """The mean over seeds as a line, from the least to the largest as a band; percent."""
     errors = 100 * np.asarray(curves["test_error"])
-    axes.plot(curves["step"], errors.mean(0), color=color, marker=marker, markersize=4, label=label)
+    (line,) = axes.plot(curves["step"], errors.mean(0), markersize=4, **style)
     if len(errors) > 1:
-        axes.fill_between(
-            curves["step"], errors.min(0), errors.max(0), color=color, alpha=0.2, linewidth=0
-        )
+        band = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(curves["step"], errors.min(0), errors.max(0), **band)
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
@@ -107,8 +108,8 @@ def _depth_curves(curves: Figures, path: Path, data: str) -> str:
         sharey=True,
     )
     for axes, (layers, by_scheme) in zip(panels, curves.items(), strict=True):
-        for scheme, (color, marker) in SCHEME.items():
-            _curves(axes, by_scheme[scheme], color, marker, SCHEME_LABEL[scheme])
+        for scheme, style in SCHEME.items():
+            _curves(axes, by_scheme[scheme], style)
         axes.axhline(90, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
         axes.set_title(f"{layers} fully connected layers", fontsize=11)
         axes.set_xlabel(_steps(by_scheme["He"]))
@@ -128,17 +129,11 @@ def _depth_signal(signal: Figures, path: Path) -> str:
     )
     for column, (layers, by_scheme) in enumerate(signal.items()):
         forward, backward = panels[column], panels[len(signal) + column]
-        for scheme, (color, marker) in SCHEME.items():
+        for scheme, style in SCHEME.items():
             found = by_scheme[scheme]
             index = np.arange(1, len(found["response_std"]) + 1)
-            style = {
-                "color": color,
-                "marker": marker,
-                "markersize": 4,
-                "label": SCHEME_LABEL[scheme],
-            }
-            forward.semilogy(index, found["response_std"], **style)
-            backward.semilogy(index, found["gradient_std"], **style)
+            forward.semilogy(index, found["response_std"], markersize=4, **style)
+            backward.semilogy(index, found["gradient_std"], markersize=4, **style)
         forward.set_title(f"{layers} layers", fontsize=11)
         backward.set_xlabel("layer (1 is nearest the image)")
         for axes in (forward, backward):
@@ -355,17 +350,10 @@ def _prelu_curves(curves: Figures, path: Path, data: str) -> str:
     figure, (left, right) = _figure(
         1, 2, (11, 4.4), f"PReLU against ReLU on a small conv net\n{data}; {_seeds(seeds)}"
     )
-    for kind, (color, marker, label) in KIND.items():
-        _curves(left, curves[kind], color, marker, label)
+    for kind, style in KIND.items():
+        _curves(left, curves[kind], style)
         losses = np.asarray(curves[kind]["loss"])
-        right.semilogy(
-            curves[kind]["step"][1:],
-            losses.mean(0),
-            color=color,
-            marker=marker,
-            markersize=4,
-            label=label,
-        )
+        right.semilogy(curves[kind]["step"][1:], losses.mean(0), markersize=4, **style)
     left.set_yscale("log")
     left.set_ylabel("test error (%)")
     right.set_ylabel("training loss (nats an image)")
@@ -388,26 +376,13 @@ def _prelu_slopes(slopes: Figures, path: Path) -> str:
     names = list(next(iter(slopes.values())))
     index = np.arange(len(names))
     for shift, kind in ((-0.14, "prelu"), (0.14, "prelu_shared")):
-        color, marker, label = KIND[kind]
+        style = {**KIND[kind], "linestyle": "none"}
+        mean = {**style, "markersize": 8, "label": f"{style['label']}: mean"}
+        each = {**style, "markersize": 3, "label": None, "alpha": 0.3, "markeredgewidth": 0}
         found = [slopes[kind][name] for name in names]
         for x, layer in zip(index, found, strict=True):
-            axes.plot(
-                [x + shift] * len(layer["values"]),
-                layer["values"],
-                marker,
-                color=color,
-                markersize=3,
-                alpha=0.3,
-                markeredgewidth=0,
-            )
-        axes.plot(
-            index + shift,
-            [layer["mean"] for layer in found],
-            marker,
-            color=color,
-            markersize=8,
-            label=f"{label}: mean",
-        )
+            axes.plot([x + shift] * len(layer["values"]), layer["values"], **each)
+        axes.plot(index + shift, [layer["mean"] for layer in found], **mean)
     axes.axhline(0.25, color=GREY, linestyle="--", linewidth=1, label="start")
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(index, names)
