@@ -143,57 +143,40 @@ HW_FUNCTION void list_terms(const Problem &p, Shared *shared, int table, int cou
     d[0] += step[0] + carry;
 }
 
-/* How the threads share the copies of an operand's tile of SIZE rows (columns): thread t has those
- * of `outer` + n · OUTER_STEP and the terms `inner` + n · INNER_STEP. */
-template <int LANES, int SIZE> struct Share {
-    enum {
-        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
-        UNITS = SIZE / WIDTH,
-        INNER_STEP = LANES == HW_ALONG ? HW_ALONG_LANES
-        : UNITS < THREADS              ? THREADS / UNITS
-                                       : 1,
-        OUTER_STEP = THREADS / INNER_STEP * WIDTH
-    };
-    static_assert(STEP % INNER_STEP == 0, "");
-    int outer, inner;
-    __device__ __forceinline__ Share() {
-        int t = hw_opaque(threadIdx.x); /* worked out anew: few registers are left */
-        inner = LANES == HW_ALONG ? t % INNER_STEP : t / (OUTER_STEP / WIDTH);
-        outer = (LANES == HW_ALONG ? t / INNER_STEP : t % (OUTER_STEP / WIDTH)) * WIDTH;
-    }
-};
+typedef HwShare<Tile, Tile::ROWS, Tile::A_PITCH, HW_A_LANES> ShareA;
+typedef HwShare<Tile, Tile::COLUMNS, Tile::B_PITCH, HW_B_LANES> ShareB;
 
 /* Copies one step of a, whose thread's first row is at `a`. Rows beyond the edge stay as they are:
  * of their results none is kept. */
 HW_FUNCTION void copy_a(const Problem &p, const Shared *shared, real *stage, int slot,
                         const char *a, int rows) {
-    typedef Share<HW_A_LANES, Tile::ROWS> S;
-    S share;
-    int64_t row_bytes = S::OUTER_STEP * p.a_row * (int64_t)sizeof(real);
+    enum { APART = ShareA::UNITS_AT_ONCE * ShareA::WIDTH };
+    ShareA share;
+    int64_t row_bytes = APART * p.a_row * (int64_t)sizeof(real);
 #pragma unroll
-    for (int k = 0; k < STEP; k += S::INNER_STEP) {
-        const char *from = a + shared->a_term[slot][share.inner + k];
-        real *to = stage + (share.inner + k) * Tile::A_PITCH + share.outer;
+    for (int k = 0; k < STEP; k += ShareA::K_LANES) {
+        const char *from = a + shared->a_term[slot][share.k + k];
 #pragma unroll
-        for (int i = 0; i < Tile::ROWS; i += S::OUTER_STEP, from += row_bytes)
-            if (share.outer + i < rows) hw_copy_async<S::WIDTH * sizeof(real)>(to + i, from);
+        for (int i = 0; i < ShareA::CONTEXTS; i++, from += row_bytes)
+            if (share.x + i * APART < rows)
+                ShareA::copy(stage + share.to, k, i, (const real *)from, true);
     }
 }
 
 HW_FUNCTION void copy_b(const Shared *shared, real *stage, int slot, const char *b) {
-    typedef Share<HW_B_LANES, Tile::COLUMNS> S;
-    S share;
+    enum { APART = ShareB::UNITS_AT_ONCE * ShareB::WIDTH };
+    ShareB share;
     extent height = (extent)shared->axis[0].size, width = (extent)shared->axis[1].size;
-    Place column = shared->column[share.outer];
+    Place column = shared->column[share.x];
 #pragma unroll
-    for (int k = 0; k < STEP; k += S::INNER_STEP) {
-        Place term = shared->term[slot][share.inner + k];
-        real *to = stage + (share.inner + k) * Tile::B_PITCH + share.outer;
+    for (int k = 0; k < STEP; k += ShareB::K_LANES) {
+        Place term = shared->term[slot][share.k + k];
 #pragma unroll
-        for (int j = 0; j < Tile::COLUMNS; j += S::OUTER_STEP) {
-            if (S::OUTER_STEP < Tile::COLUMNS) column = shared->column[share.outer + j];
+        for (int j = 0; j < ShareB::CONTEXTS; j++) {
+            if (ShareB::CONTEXTS > 1) column = shared->column[share.x + j * APART];
             bool there = (extent)(column.h + term.h) < height & (extent)(column.w + term.w) < width;
-            hw_copy_async<S::WIDTH * sizeof(real)>(to + j, b + column.offset + term.offset, there);
+            const char *from = b + column.offset + term.offset;
+            ShareB::copy(stage + share.to, k, j, (const real *)from, there);
         }
     }
 }
@@ -273,9 +256,8 @@ convolve(Problem p, const real *a, const real *b, const real *bias, real *c, rea
     int64_t first = block.part * p.part;
     if (first >= all && block.part) return; /* a class of fewer terms than the others */
     int left = (int)(all - first < p.part ? all - first : p.part), rows = rows_of(p, block);
-    typedef Share<HW_A_LANES, Tile::ROWS> ShareA;
     a += block.group * p.a_group + shared->a_base[0] + shared->a_base[1];
-    const char *first_a = (const char *)(a + (block.row + ShareA().outer) * p.a_row);
+    const char *first_a = (const char *)(a + (block.row + ShareA().x) * p.a_row);
     const char *first_b = (const char *)(b + block.group * p.b_group);
     if (threadIdx.x < STEP) {
         shared->next[threadIdx.x] = term_of(shared->axis, first + threadIdx.x);
