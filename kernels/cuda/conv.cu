@@ -21,7 +21,7 @@ enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
 typedef HwTile<64, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
 #else
-typedef HwTile<16, 256, 4, sizeof(real) == 4 ? 8 : 4, 4, 16, 2> Tile;
+typedef HwTile<16, 256, 4, 8, 4, 16, 2> Tile;
 enum { BLOCKS = sizeof(real) == 4 ? 4 : 2 };
 #endif
 

@@ -34,7 +34,7 @@ class Tile(NamedTuple):
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 TILES = {
     SINGLE: (Tile(128, 128, 256, 100), Tile(64, 128, 128, 95), Tile(16, 256, 128, 64)),
-    DOUBLE: (Tile(128, 64, 256, 50), Tile(64, 64, 128, 44), Tile(16, 256, 256, 32)),
+    DOUBLE: (Tile(128, 64, 256, 50), Tile(64, 64, 128, 44), Tile(16, 256, 128, 32)),
 }
 THIN = 2  # without loaders of 16 bytes for a
 WIDE = {"HW_TILE": 1, "HW_NARROW": 0, "HW_A_LANES": ALONG, "HW_B_LANES": ACROSS}

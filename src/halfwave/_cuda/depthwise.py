@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._plan import SEGMENT
+from .._plan import SEGMENT, SUPER_SEGMENT
 from . import matmul, runtime
 
 RUN, THREADS = 4, 256  # as in depthwise.cu
@@ -56,9 +56,14 @@ def correlate_weight(
         "depthwise", "correlate_weight", dw.dtype, runtime.blocks(int(threads["count"]), THREADS),
         THREADS, problem, threads, dy, x, parts, HW_NARROW=1,
     )  # fmt: skip
-    strides = [stride // dw.itemsize for stride in dw.strides]
-    result = matmul.Operand(dw, (strides[0],), *strides[2:])
-    matmul.fold(parts, segments, SEGMENT, matmul.Bias(None), result, (outputs,), *kernel)
+    result = np.zeros((), matmul.RESULT)
+    result["dimensions"] = 3
+    result["shape"][:3] = outputs, *kernel
+    result["stride"][:3] = [dw.strides[i] // dw.itemsize for i in (0, 2, 3)]
+    taps = kernel[0] * kernel[1]
+    numbers = map(np.int64, (outputs, segments, SUPER_SEGMENT // SEGMENT, taps, taps, 0, 0))
+    runtime.launch("fold", "fold_parts", dw.dtype, runtime.blocks(outputs * taps, THREADS), THREADS,
+                   parts, None, dw, *numbers, result[()])  # fmt: skip
     return True
 
 
