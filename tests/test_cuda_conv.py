@@ -13,6 +13,14 @@ DTYPES = ["f4", "f8"]
 LAYOUTS = ["NCHW", "NHWC"]
 
 
+@pytest.fixture(autouse=True)
+def _plans_anew():
+    """Each test may have changed what plans are made of."""
+    conv.plan_of.cache_clear()
+    yield
+    conv.plan_of.cache_clear()
+
+
 def case(x, w, stride=(1, 1), pads=(0, 0, 0, 0), dilation=(1, 1), groups=1):
     return {"x": x, "w": w, "stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
 

@@ -6,7 +6,7 @@ Arrays arrive as N × C × H × W views of any strides, whatever their layout; w
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import product as pairs
 from typing import Any, NamedTuple
 
@@ -87,165 +87,200 @@ def choose(dtype: np.dtype, slices: int, rows: int, columns: int, terms: int) ->
     return best[1:]
 
 
-def forward(x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w, groups) -> None:
-    """Fill y."""
-    outputs, inputs, *kernel = w.shape
-    xs, ys, taps = _strides(x), _strides(y), kernel[0] * kernel[1]
-    axes = [
-        (size, out, taps, stride, dilation, -pad)
-        for size, out, taps, stride, dilation, pad in zip(
-            x.shape[2:], y.shape[2:], kernel, (stride_h, stride_w), (dilation_h, dilation_w),
-            (top, left), strict=True,
-        )
+class Layout(NamedTuple):
+    """How an array lies: strides in numbers."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    aligned: bool  # to 16 bytes
+
+
+class Pass(NamedTuple):
+    """One of the passes as conv.h describes it: a, b and c as tuples of its struct Problem's numbers."""
+
+    groups: int
+    rows: int
+    columns: int
+    terms: int
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    c: tuple[int, ...]
+    axes: list[tuple[int, ...]]
+    lanes: int  # of b
+    one_channel: bool  # of x, in a group
+    weight: bool = False
+    first_fastest: bool = False
+    residues: tuple[tuple[int, ...], ...] = ((0,) * 8,) * 2
+    classes: tuple[int, int] = (1, 1)
+    reach: int = 0  # coordinates go so far, if no axis goes further
+
+
+def forward(x: Any, w: Any, bias: Any, y: Any, *options: int) -> None:
+    """Fill y. The options are (stride, padding before, dilation) down and across, and the groups."""
+    _run("forward", w, x, y, bias, options)
+
+
+def backward_input(dy: Any, w: Any, dx: Any, *options: int) -> None:
+    """Fill dx."""
+    _run("backward_input", w, dy, dx, None, options)
+
+
+def backward_weight(dy: Any, x: Any, dw: Any, *options: int) -> None:
+    """Fill dw."""
+    _run("backward_weight", dy, x, dw, None, options)
+
+
+def _run(name: str, a: Any, b: Any, c: Any, bias: Any, options: tuple[int, ...]) -> None:
+    size = c.itemsize
+    layouts = [
+        Layout(x.shape, tuple([s // size for s in x.strides]), x.data.ptr % 16 == 0)
+        for x in (a, b, c)
+    ]
+    steps, parts = plan_of(name, c.dtype, *layouts, options)
+    arrays = {"a": a, "b": b, "c": c, "bias": bias, "parts": None}
+    if parts:
+        arrays["parts"] = runtime.device().arrays.empty((parts,), c.dtype)
+    runtime.follow(steps, c.dtype, arrays)
+
+
+@lru_cache(1024)
+def plan_of(
+    name: str, dtype: np.dtype, a: Layout, b: Layout, c: Layout, options: tuple[int, ...]
+) -> tuple[list[runtime.Step], int]:
+    """The launches of a pass, and how many numbers its parts' memory has."""
+    width = 16 // dtype.itemsize
+    passed = {
+        "forward": _forward, "backward_input": _backward_input, "backward_weight": _backward_weight
+    }[name](a, b, c, width, *options)  # fmt: skip
+    coordinates = [passed.reach, passed.terms, passed.columns]
+    columns, terms = passed.columns, passed.terms
+    for size, across, along, column_step, term_step, start in passed.axes:
+        coordinates += [size, across * column_step, along * abs(term_step), -start]
+        columns *= across
+        terms *= along
+    narrow = max(coordinates) < NARROW
+    if narrow and passed.one_channel and passed.groups > 1:
+        own = depthwise.plan_of(passed, _problem, c, terms)
+        if own is not None:
+            return own
+    slices = passed.groups * math.prod(passed.classes)
+    number, part = choose(dtype, slices, passed.rows, columns, terms)
+    vectors = number != THIN and passed.a[1] == 1
+    vectors = vectors and _in_16_bytes(a, width, passed.rows, *passed.a[2:])
+    macros = WIDE
+    if narrow:
+        macros = {"HW_TILE": number, "HW_NARROW": 1, "HW_B_LANES": passed.lanes,
+                  "HW_A_LANES": ACROSS_16 if vectors else ALONG}  # fmt: skip
+    tile = TILES[dtype][macros["HW_TILE"]]
+    parts = max(runtime.blocks(terms, part), 1)
+    tiles = (runtime.blocks(passed.rows, tile.rows), runtime.blocks(columns, tile.columns))
+    blocks = slices * math.prod(tiles)
+    problem = _problem(passed, part, parts, *tiles)
+    shared = _shared(dtype, macros)
+    macros = {"shared": shared, "HW_SHARED": shared, **macros}
+    steps = [
+        runtime.Step("conv", "convolve", runtime.grid(blocks * parts), tile.threads,
+             (problem, "a", "b", "bias", "c", "parts"), macros),
+        runtime.Step("conv", "fold", runtime.grid(blocks), tile.threads,
+             (problem, "bias", "c", "parts"), macros),
     ]  # fmt: skip
-    plain = taps == stride_w == 1 and not left
-    _contract(
-        w, x, y, bias, groups=groups, rows=outputs // groups, columns=x.shape[0], terms=inputs,
-        a=(inputs * taps * (outputs // groups), inputs * taps, taps, kernel[1], 1),
+    return (steps, parts * blocks * tile.rows * tile.columns) if parts > 1 else (steps[:1], 0)
+
+
+def _problem(passed: Pass, *blocks: int) -> Any:
+    """struct Problem in conv.h; `blocks` are its part, parts, row_tiles and column_tiles."""
+    numbers = (
+        *passed.classes, passed.groups, passed.rows, passed.columns, passed.terms, *blocks,
+        *passed.a, *passed.b, *passed.c, passed.first_fastest, *passed.axes[0], *passed.axes[1],
+        *passed.residues[0], *passed.residues[1],
+    )  # fmt: skip
+    return np.array(numbers, np.int64).view(PROBLEM)[0]
+
+
+def _forward(
+    w: Layout, x: Layout, y: Layout, width: int, stride_h: int, stride_w: int, top: int, left: int,
+    dilation_h: int, dilation_w: int, groups: int,
+) -> Pass:  # fmt: skip
+    outputs, inputs, height, across = w.shape
+    outputs //= groups
+    xs, ys, taps = x.strides, y.strides, height * across
+    return Pass(
+        groups, outputs, x.shape[0], inputs,
+        a=(inputs * taps * outputs, inputs * taps, taps, across, 1),
         b=(inputs * xs[1], xs[0], xs[1], *xs[2:]),
-        c=(outputs // groups * ys[1], ys[1], ys[0], *ys[2:]),
-        axes=axes, b_lanes=_pixels(x, xs, y.shape[3], plain), one_channel=inputs == 1,
+        c=(outputs * ys[1], ys[1], ys[0], *ys[2:]),
+        axes=[(x.shape[2], y.shape[2], height, stride_h, dilation_h, -top),
+              (x.shape[3], y.shape[3], across, stride_w, dilation_w, -left)],
+        lanes=_pixels(x, y, width, taps == stride_w == 1 and not left), one_channel=inputs == 1,
     )  # fmt: skip
 
 
-def backward_input(
-    dy, w, dx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups
-) -> None:
-    """Fill dx."""
+def _backward_input(
+    w: Layout, dy: Layout, dx: Layout, width: int, stride_h: int, stride_w: int, top: int,
+    left: int, dilation_h: int, dilation_w: int, groups: int,
+) -> Pass:  # fmt: skip
     outputs, inputs, *kernel = w.shape
     outputs //= groups
-    xs, ys, taps = _strides(dx), _strides(dy), kernel[0] * kernel[1]
-    axes, residues, steps = [], [], []
+    xs, ys, taps = dx.strides, dy.strides, math.prod(kernel)
+    axes, residues, steps, reach = [], [], [], []
     for i, (stride, dilation, pad) in enumerate(
         ((stride_h, dilation_h, top), (stride_w, dilation_w, left))
     ):
         step = stride // math.gcd(stride, dilation)  # of taps that meet one class
         size, a_tap = dx.shape[2 + i], (kernel[1], 1)[i]
-        # The most of any class: conv.cu works out each class's own, if there are several.
+        # The most of any class: conv.h works out each class's own, if there are several.
         most = (runtime.blocks(size, stride), runtime.blocks(kernel[i], step))
         axes.append((dy.shape[2 + i], *most, 1, -(step * dilation // stride), pad))
-        residues.append(
-            (size, kernel[i], stride, dilation, pad, step, a_tap, xs[2 + i])
-            if stride > 1
-            else (0,) * 8
-        )
+        own = (size, kernel[i], stride, dilation, pad, step, a_tap, xs[2 + i])
+        residues.append(own if stride > 1 else (0,) * 8)
         steps.append(step)
-    plain = taps == stride_h == stride_w == 1 and not left
-    _contract(
-        w, dy, dx, None, groups=groups, rows=inputs, columns=dx.shape[0], terms=outputs,
+        reach.append(size + pad + kernel[i] * dilation)
+    return Pass(
+        groups, inputs, dx.shape[0], outputs,
         a=(outputs * inputs * taps, taps, inputs * taps, steps[0] * kernel[1], steps[1]),
         b=(outputs * ys[1], ys[0], ys[1], *ys[2:]),
         c=(inputs * xs[1], xs[1], xs[0], stride_h * xs[2], stride_w * xs[3]),
-        axes=axes, b_lanes=_pixels(dy, ys, dx.shape[3], plain), one_channel=inputs == 1,
-        residues=residues,
+        axes=axes, residues=tuple(residues), reach=max(reach),
         classes=(min(stride_h, dx.shape[2]), min(stride_w, dx.shape[3])),
-        reach=max(
-            dx.shape[2] + top + kernel[0] * dilation_h, dx.shape[3] + left + kernel[1] * dilation_w
-        ),
+        lanes=_pixels(dy, dx, width, taps == stride_h == stride_w == 1 and not left),
+        one_channel=inputs == 1,
     )  # fmt: skip
 
 
-def backward_weight(
-    dy, x, dw, stride_h, stride_w, top, left, dilation_h, dilation_w, groups
-) -> None:
-    """Fill dw."""
-    outputs, inputs, *kernel = dw.shape
+def _backward_weight(
+    dy: Layout, x: Layout, dw: Layout, width: int, stride_h: int, stride_w: int, top: int,
+    left: int, dilation_h: int, dilation_w: int, groups: int,
+) -> Pass:  # fmt: skip
+    outputs, inputs, height, across = dw.shape
     outputs //= groups
-    xs, ys, ws = _strides(x), _strides(dy), _strides(dw)
-    axes = [
-        (size, taps, out, dilation, stride, -pad)
-        for size, out, taps, stride, dilation, pad in zip(
-            x.shape[2:], dy.shape[2:], kernel, (stride_h, stride_w), (dilation_h, dilation_w),
-            (top, left), strict=True,
-        )
-    ]  # fmt: skip
+    xs, ys, ws = x.strides, dy.strides, dw.strides
     last = xs[1] == 1 != xs[3]  # channels: then the columns go along them
-    b_lanes = ALONG
+    lanes = ALONG
     if last:
-        b_lanes = ACROSS_16 if _in_16_bytes(x, inputs, xs[0], *xs[2:]) else ACROSS
-    _contract(
-        dy, x, dw, None, groups=groups, rows=outputs, columns=inputs, terms=x.shape[0],
+        lanes = ACROSS_16 if _in_16_bytes(x, width, inputs, xs[0], *xs[2:]) else ACROSS
+    return Pass(
+        groups, outputs, inputs, x.shape[0],
         a=(outputs * ys[1], ys[1], ys[0], *ys[2:]),
         b=(inputs * xs[1], xs[1], xs[0], *xs[2:]),
         c=(outputs * ws[0], *ws),
-        axes=axes, b_lanes=b_lanes, one_channel=inputs == 1, weight=True,
-        first_fastest=last,
+        axes=[(x.shape[2], height, dy.shape[2], dilation_h, stride_h, -top),
+              (x.shape[3], across, dy.shape[3], dilation_w, stride_w, -left)],
+        lanes=lanes, one_channel=inputs == 1, weight=True, first_fastest=last,
     )  # fmt: skip
 
 
-def _pixels(x: Any, strides: list[int], width: int, plain: bool) -> int:
-    """How to go over pixels of x, `width` in a row; `plain` if they are those of the result."""
-    if strides[1] == 1 != strides[3]:
+def _pixels(x: Layout, result: Layout, width: int, plain: bool) -> int:
+    """How to go over pixels of x; `plain` if those of a row are the result's."""
+    if x.strides[1] == 1 != x.strides[3]:
         return ALONG  # the channels
-    if plain and strides[3] == 1 and _in_16_bytes(x, width, x.shape[3], *strides[:3]):
-        return ACROSS_16
-    return ACROSS
+    plain = plain and x.strides[3] == 1
+    vectors = plain and _in_16_bytes(x, width, result.shape[3], x.shape[3], *x.strides[:3])
+    return ACROSS_16 if vectors else ACROSS
 
 
-def _in_16_bytes(x: Any, *sizes: int) -> bool:
-    """Whether an array of these strides, or of rows so long, begins anew at 16 bytes only."""
-    return x.data.ptr % 16 == 0 and not any(n % runtime.PER_16[x.dtype] for n in sizes)
-
-
-def _strides(x: Any) -> list[int]:
-    """In elements."""
-    return [stride // x.itemsize for stride in x.strides]
-
-
-def _contract(
-    a_array, b_array, c_array, bias, *, groups, rows, columns, terms, a, b, c, axes, b_lanes,
-    one_channel,
-    weight=False, first_fastest=False, residues=((0,) * 8,) * 2, classes=(1, 1), reach=0,
-) -> None:  # fmt: skip
-    """Launch conv.cu's kernels for its struct Problem; coordinates go up to `reach` and the axes'."""
-    dtype = c_array.dtype
-    all_columns = columns * axes[0][1] * axes[1][1]
-    all_terms = terms * axes[0][2] * axes[1][2]
-    for size, across, along, column_step, term_step, start in axes:
-        reach = max(reach, size, across * column_step, along * abs(term_step), -start)
-    narrow = max(reach, terms, columns) < NARROW
-
-    def problem(*blocks: int) -> Any:
-        numbers = (*classes, groups, rows, columns, terms, *blocks, *a, *b, *c, first_fastest,
-                   *axes[0], *axes[1], *residues[0], *residues[1])  # fmt: skip
-        return np.array(numbers, np.int64).view(PROBLEM)[0]
-
-    if narrow and one_channel and groups > 1:
-        if weight:
-            segments = problem(0, runtime.blocks(all_terms, SEGMENT), 0, 0)
-            if depthwise.correlate_weight(
-                segments, all_terms, rows, first_fastest, a_array, b_array, c_array
-            ):
-                return
-        elif all_terms <= SEGMENT:
-            sizes = (axes[1][1], axes[0][1], groups * rows, columns)
-            last = c[1] == 1 != c[4]
-            if depthwise.correlate(
-                problem(0, 0, 0, 0), sizes, rows, classes, last, a_array, b_array, bias, c_array
-            ):
-                return
-    slices = groups * classes[0] * classes[1]
-    number, part = choose(dtype, slices, rows, all_columns, all_terms)
-    vectors = number != THIN and a[1] == 1 and _in_16_bytes(a_array, rows, *a[2:])
-    a_lanes = ACROSS_16 if vectors else ALONG
-    macros = WIDE
-    if narrow:
-        macros = {"HW_TILE": number, "HW_NARROW": 1, "HW_A_LANES": a_lanes, "HW_B_LANES": b_lanes}
-    tile = TILES[dtype][macros["HW_TILE"]]
-    parts = max(runtime.blocks(all_terms, part), 1)
-    tiles = (runtime.blocks(rows, tile.rows), runtime.blocks(all_columns, tile.columns))
-    blocks = slices * tiles[0] * tiles[1]
-    sums = None
-    if parts > 1:
-        count = parts * blocks * tile.rows * tile.columns
-        sums = runtime.device().arrays.empty((count,), dtype)
-    shared = _shared(dtype, macros)
-    launch = partial(runtime.launch, "conv", shared=shared, HW_SHARED=shared, **macros)
-    given = problem(part, parts, *tiles)
-    launch("convolve", dtype, runtime.grid(blocks * parts), tile.threads, given, a_array, b_array,
-           bias, c_array, sums)  # fmt: skip
-    if parts > 1:
-        launch("fold", dtype, runtime.grid(blocks), tile.threads, given, bias, c_array, sums)
+def _in_16_bytes(x: Layout, width: int, *sizes: int) -> bool:
+    """Whether what has such strides, and rows so long, begins anew at 16 bytes only."""
+    return x.aligned and not any(n % width for n in sizes)
 
 
 PROBLEM = np.dtype([("numbers", np.int64, 54)])  # struct Problem: all of it 64-bit integers

@@ -13,6 +13,7 @@ from .._plan import SEGMENT, SUPER_SEGMENT
 from . import matmul, runtime
 
 RUN, THREADS = 4, 256  # as in depthwise.cu
+GRID_Y = 65535
 MOST = 2**31 - 1  # threads, which a kernel counts in 32 bits
 VARIANTS = [("depthwise", {"HW_NARROW": 1})]
 
@@ -20,51 +21,49 @@ DIVISOR = np.dtype([(name, np.uint32) for name in ("by", "magic", "shift", "unus
 GIVEN = np.dtype([("divisors", DIVISOR, 4), ("count", np.int64), ("order", np.uint32, 4)])
 
 
-def correlate(
-    problem: Any, sizes: tuple[int, ...], rows: int, classes: tuple[int, int], last: bool, a: Any,
-    b: Any, bias: Any, c: Any,
-) -> bool:  # fmt: skip
-    """The forward pass, or backward input; False if this is too large for it.
-
-    `sizes` are columns, rows, channels and images of c, of one class; `rows` the channels of a group;
-    `last` tells that channels lie side by side.
-    """
-    across, down, channels, images = sizes
-    threads = _threads((across, runtime.blocks(down, RUN), channels, images), rows,
+def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime.Step], int] | None:
+    """conv.plan_of for these kernels: None if a pass is not for them."""
+    outputs = passed.groups * passed.rows
+    down, across = passed.axes
+    classes = passed.classes[0] * passed.classes[1]
+    if passed.weight:
+        segments = runtime.blocks(terms, SEGMENT)
+        threads = _threads((across[1], down[1], outputs, segments), passed.rows,
+                           (2, 0, 1, 3) if passed.first_fastest else (0, 1, 3, 2))  # fmt: skip
+        if threads is None:
+            return None
+        count = outputs * down[1] * across[1]
+        return [
+            _step("correlate_weight", threads, 1,
+                  (problem(passed, SEGMENT, segments, 0, 0), threads, "a", "b", "parts")),
+            _fold(c, outputs, (down[1], across[1]), segments),
+        ], count * segments  # fmt: skip
+    last = passed.c[1] == 1 != passed.c[4]
+    runs = runtime.blocks(down[1], RUN)
+    threads = _threads((across[1], runs, outputs, passed.columns), passed.rows,
                        (2, 0, 1, 3) if last else (0, 1, 2, 3))  # fmt: skip
-    classes_ = classes[0] * classes[1]
-    if threads is None or classes_ > 65535:
-        return False
-    grid = (runtime.blocks(int(threads["count"]), THREADS), classes_)
-    runtime.launch("depthwise", "correlate", c.dtype, grid, THREADS, problem, threads, a, b, bias, c,
-                   HW_NARROW=1)  # fmt: skip
-    return True
+    if threads is None or terms > SEGMENT or classes > GRID_Y:
+        return None
+    given = (problem(passed, terms, 1, 0, 0), threads, "a", "b", "bias", "c")
+    return [_step("correlate", threads, classes, given)], 0
 
 
-def correlate_weight(
-    problem: Any, terms: int, rows: int, last: bool, dy: Any, x: Any, dw: Any
-) -> bool:
-    """The weights' gradient of `terms` terms an element; False if this is too large."""
-    outputs, _, *kernel = dw.shape
-    segments = runtime.blocks(terms, SEGMENT)
-    threads = _threads((kernel[1], kernel[0], outputs, segments), rows,
-                       (2, 0, 1, 3) if last else (0, 1, 3, 2))  # fmt: skip
-    if threads is None:
-        return False
-    parts = runtime.device().arrays.empty((outputs, segments, *kernel), dw.dtype)
-    runtime.launch(
-        "depthwise", "correlate_weight", dw.dtype, runtime.blocks(int(threads["count"]), THREADS),
-        THREADS, problem, threads, dy, x, parts, HW_NARROW=1,
-    )  # fmt: skip
+def _step(kernel: str, threads: Any, classes: int, given: tuple[Any, ...]) -> runtime.Step:
+    grid = (runtime.blocks(int(threads["count"]), THREADS), classes)
+    return runtime.Step("depthwise", kernel, grid, THREADS, given, {"HW_NARROW": 1})
+
+
+def _fold(c: Any, outputs: int, kernel: tuple[int, int], segments: int) -> runtime.Step:
+    """dw, laid out as `c`, from parts[o, segment, r, s]."""
     result = np.zeros((), matmul.RESULT)
     result["dimensions"] = 3
     result["shape"][:3] = outputs, *kernel
-    result["stride"][:3] = [dw.strides[i] // dw.itemsize for i in (0, 2, 3)]
+    result["stride"][:3] = [c.strides[i] for i in (0, 2, 3)]
     taps = kernel[0] * kernel[1]
     numbers = map(np.int64, (outputs, segments, SUPER_SEGMENT // SEGMENT, taps, taps, 0, 0))
-    runtime.launch("fold", "fold_parts", dw.dtype, runtime.blocks(outputs * taps, THREADS), THREADS,
-                   parts, None, dw, *numbers, result[()])  # fmt: skip
-    return True
+    grid = (runtime.blocks(outputs * taps, THREADS),)
+    return runtime.Step("fold", "fold_parts", grid, THREADS,
+                        ("parts", None, "c", *numbers, result[()]), {})  # fmt: skip
 
 
 def _threads(sizes: tuple[int, ...], rows: int, order: tuple[int, ...]) -> Any:
