@@ -176,6 +176,12 @@ def test_depthwise(cuda, rng, name, dtype, layout):
         assert "conv" not in {family for family, _ in names}
 
 
+def test_depthwise_beyond_what_its_kernels_count(cuda, rng, monkeypatch):
+    monkeypatch.setattr(depthwise, "MOST", 1)
+    for layout in LAYOUTS:
+        all_passes(cuda, rng, DEPTHWISE["outputs"], "f4", layout)
+
+
 def test_depthwise_super_segments(cuda, rng):
     x = rng.standard_normal((1, 2, 131, 127)).astype("f4")  # 16637 terms
     cuda.agrees(hw.conv2d_backward_weight, x, x, (2, 1, 1, 1), groups=2)

@@ -143,40 +143,58 @@ HW_FUNCTION void list_terms(const Problem &p, Shared *shared, int table, int cou
     d[0] += step[0] + carry;
 }
 
-typedef HwShare<Tile, Tile::ROWS, Tile::A_PITCH, HW_A_LANES> ShareA;
-typedef HwShare<Tile, Tile::COLUMNS, Tile::B_PITCH, HW_B_LANES> ShareB;
+/* How the threads share the copies of an operand's step, SIZE rows or columns: one has row `x` and
+ * those APART, term `k` and those K_LANES apart. */
+template <int SIZE, int LANES> struct Share {
+    enum {
+        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
+        UNITS = SIZE / WIDTH,
+        K_LANES = LANES == HW_ALONG ? HW_ALONG_LANES
+        : UNITS < THREADS           ? THREADS / UNITS
+                                    : 1,
+        APART = THREADS / K_LANES * WIDTH
+    };
+    static_assert(SIZE % APART == 0 && STEP % K_LANES == 0, "");
+    int x, k;
+    __device__ __forceinline__ Share() {
+        int t = threadIdx.x, units = THREADS / K_LANES;
+        x = (LANES == HW_ALONG ? t / K_LANES : t % units) * WIDTH;
+        k = LANES == HW_ALONG ? t % K_LANES : t / units;
+    }
+};
+typedef Share<Tile::ROWS, HW_A_LANES> ShareA;
+typedef Share<Tile::COLUMNS, HW_B_LANES> ShareB;
 
 /* Copies one step of a, whose thread's first row is at `a`. Rows beyond the edge stay as they are:
  * of their results none is kept. */
 HW_FUNCTION void copy_a(const Problem &p, const Shared *shared, real *stage, int slot,
                         const char *a, int rows) {
-    enum { APART = ShareA::UNITS_AT_ONCE * ShareA::WIDTH };
     ShareA share;
-    int64_t row_bytes = APART * p.a_row * (int64_t)sizeof(real);
+    int64_t row_bytes = ShareA::APART * p.a_row * (int64_t)sizeof(real);
 #pragma unroll
     for (int k = 0; k < STEP; k += ShareA::K_LANES) {
         const char *from = a + shared->a_term[slot][share.k + k];
+        real *to = stage + (share.k + k) * Tile::A_PITCH + share.x;
 #pragma unroll
-        for (int i = 0; i < ShareA::CONTEXTS; i++, from += row_bytes)
-            if (share.x + i * APART < rows)
-                ShareA::copy(stage + share.to, k, i, (const real *)from, true);
+        for (int i = 0; i < Tile::ROWS; i += ShareA::APART, from += row_bytes)
+            if (share.x + i < rows) hw_copy_async<ShareA::WIDTH * sizeof(real)>(to + i, from);
     }
 }
 
 HW_FUNCTION void copy_b(const Shared *shared, real *stage, int slot, const char *b) {
-    enum { APART = ShareB::UNITS_AT_ONCE * ShareB::WIDTH };
     ShareB share;
     extent height = (extent)shared->axis[0].size, width = (extent)shared->axis[1].size;
     Place column = shared->column[share.x];
 #pragma unroll
     for (int k = 0; k < STEP; k += ShareB::K_LANES) {
         Place term = shared->term[slot][share.k + k];
+        real *to = stage + (share.k + k) * Tile::B_PITCH + share.x;
 #pragma unroll
-        for (int j = 0; j < ShareB::CONTEXTS; j++) {
-            if (ShareB::CONTEXTS > 1) column = shared->column[share.x + j * APART];
+        for (int j = 0; j < Tile::COLUMNS; j += ShareB::APART) {
+            if (ShareB::APART < Tile::COLUMNS) column = shared->column[share.x + j];
             bool there = (extent)(column.h + term.h) < height & (extent)(column.w + term.w) < width;
-            const char *from = b + column.offset + term.offset;
-            ShareB::copy(stage + share.to, k, j, (const real *)from, there);
+            hw_copy_async<ShareB::WIDTH * sizeof(real)>(to + j, b + column.offset + term.offset,
+                                                        there);
         }
     }
 }
