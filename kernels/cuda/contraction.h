@@ -309,15 +309,28 @@ HW_FUNCTION void hw_tile_of(unsigned block, unsigned row_tiles, unsigned column_
 }
 
 /* An output (before its bias) from its parts, `apart` numbers from each other: segments, if
- * `per_super` is 32, or super-segments, if 1. */
+ * `per_super` is 32, or super-segments, if 1. Several are read before the first is added. */
 HW_FUNCTION real hw_fold_parts(const real *parts, int64_t apart, int64_t count, int per_super) {
-    real y = 0;
-    for (int64_t begin = 0; begin < count; begin += per_super) {
-        real u = parts[begin * apart];
-        int64_t end = begin + per_super < count ? begin + per_super : count;
-#pragma unroll 8
-        for (int64_t p = begin + 1; p < end; p++) u = u + parts[p * apart];
-        y = begin == 0 ? u : y + u;
+    enum { AT_ONCE = 16 };
+    real y = 0, u = 0;
+    int in_super = 0;
+    bool first = true;
+    for (int64_t begin = 0; begin < count; begin += AT_ONCE) {
+        int here = count - begin < AT_ONCE ? (int)(count - begin) : (int)AT_ONCE;
+        real s[AT_ONCE];
+#pragma unroll
+        for (int p = 0; p < AT_ONCE; p++)
+            if (p < here) s[p] = parts[(begin + p) * apart];
+#pragma unroll
+        for (int p = 0; p < AT_ONCE; p++)
+            if (p < here) {
+                u = in_super == 0 ? s[p] : u + s[p];
+                if (++in_super == per_super || begin + p == count - 1) {
+                    y = first ? u : y + u;
+                    first = false;
+                    in_super = 0;
+                }
+            }
     }
     return y;
 }
