@@ -12,7 +12,7 @@
 #include "common/contraction.h"
 #include "cuda/conv.h"
 
-enum { RUN = 4, THREADS = 256 };
+enum { RUN = 8, THREADS = 256 };
 
 /* Division of n < 2^31 by a number known before. */
 struct Divisor {
@@ -69,21 +69,26 @@ correlate(Problem p, Threads threads, const real *a, const real *b, const real *
     coordinate first_w = (coordinate)(column * across.column_step + across.start);
     coordinate step = (coordinate)down.column_step;
     extent height = (extent)down.size, width = (extent)across.size;
+    int apart = (int)(down.column_step * p.b_axis[0]); /* RUN times it fits, says the host */
+    int64_t aside = across.term_step * p.b_axis[1];
     real chain[RUN] = {};
     for (int t = 0; t < p.terms; t++)
         for (int r = 0; r < down.terms; r++) {
-            coordinate h = first_h + r * (coordinate)down.term_step;
+            coordinate h = first_h + r * (coordinate)down.term_step, w = first_w;
             const real *weight = a + t * p.a_term[0] + r * p.a_term[1];
-            for (int s = 0; s < across.terms; s++, weight += p.a_term[2]) {
-                coordinate w = first_w + s * (coordinate)across.term_step;
-                const real *from = b + t * p.b_term + h * p.b_axis[0] + w * p.b_axis[1];
+            const real *from = b + t * p.b_term + h * p.b_axis[0] + w * p.b_axis[1];
+            bool there[RUN];
+#pragma unroll
+            for (int i = 0; i < RUN; i++) there[i] = (extent)(h + i * step) < height;
+#pragma unroll 1
+            for (int s = 0; s < across.terms; s++) {
                 bool inside = (extent)w < width;
                 real tap = *weight, x[RUN];
 #pragma unroll
-                for (int i = 0; i < RUN; i++)
-                    x[i] = inside && (extent)(h + i * step) < height
-                               ? from[i * down.column_step * p.b_axis[0]]
-                               : 0;
+                for (int i = 0; i < RUN; i++) x[i] = inside && there[i] ? from[i * apart] : 0;
+                from += aside;
+                weight += p.a_term[2];
+                w += (coordinate)across.term_step;
 #pragma unroll
                 for (int i = 0; i < RUN; i++) chain[i] = hw_fma(tap, x[i], chain[i]);
             }

@@ -12,7 +12,7 @@ import numpy as np
 from .._plan import SEGMENT, SUPER_SEGMENT
 from . import matmul, runtime
 
-RUN, THREADS = 4, 256  # as in depthwise.cu
+RUN, THREADS = 8, 256  # as in depthwise.cu
 GRID_Y = 65535
 MOST = 2**31 - 1  # threads, which a kernel counts in 32 bits
 VARIANTS = [("depthwise", {"HW_NARROW": 1})]
@@ -42,7 +42,8 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
     runs = runtime.blocks(down[1], RUN)
     threads = _threads((across[1], runs, outputs, passed.columns), passed.rows,
                        (2, 0, 1, 3) if last else (0, 1, 2, 3))  # fmt: skip
-    if threads is None or terms > SEGMENT or classes > GRID_Y:
+    apart = RUN * down[3] * abs(passed.b[3])  # rows of b that a thread's outputs need
+    if threads is None or terms > SEGMENT or classes > GRID_Y or apart > MOST:
         return None
     given = (problem(passed, terms, 1, 0, 0), threads, "a", "b", "bias", "c")
     return [_step("correlate", threads, classes, given)], 0
