@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 from conftest import same_bits
+from halfwave._cpu import random as cpu
 
 import halfwave as hw
+from halfwave._cuda import random as gpu
 from halfwave._cuda import runtime
 
 DTYPES = ["float32", "float64", "float16"]
@@ -80,6 +82,20 @@ def test_extreme_parameters(cuda, dtype):
     agrees(cuda, hw.init.normal, 4099, largest, largest, seed=9, dtype=dtype)  # overflows
     agrees(cuda, hw.init.normal, 4099, 0.0, 1e-7, seed=9, dtype=dtype)  # float16: subnormal
     agrees(cuda, hw.init.normal, 4099, 1.0, 0.0, seed=9, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("f4", 32), ("f8", 64)])
+def test_normals_of_words(cuda, rng, dtype, bits):
+    """The extreme words, those about the centre and where the regions meet, and others."""
+    ends = [0, 2 ** (bits - 1), int(0.925 * 2**bits), 2**28, 2 ** (bits - 36)]
+    near = [(end + i) % 2**bits for end in ends for i in range(-40, 40)]
+    others = rng.integers(2**bits, size=999, dtype=f"u{bits // 8}")
+    words = np.concatenate([np.array(near, others.dtype), others])
+    expected = np.empty(words.shape, dtype)
+    cpu.draw(words, expected, "normal", (0.0, 1.0))
+    out = cuda.arrays.empty(words.shape, dtype)
+    gpu.normals(cuda.put(words), out)
+    same_bits(cuda.get(out), expected)
 
 
 def test_variance_scaling(cuda):

@@ -13,7 +13,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_ten_lines_run():
-    *_, block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(block, names)
     assert names["dalpha"].shape == (64,)
@@ -21,7 +21,7 @@ def test_the_ten_lines_run():
 
 
 def test_the_lines_for_a_gpu_run(cuda, monkeypatch):
-    block, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.setitem(sys.modules, "cupy", cuda.arrays)
     names = {}
     exec(block, names)

@@ -59,32 +59,52 @@ HW_FUNCTION double hw_draw_normal_f64(uint64_t word, hw_normal_params_f64 d, int
     return d.mean + d.std * hw_normal_f64(word, far);
 }
 
-HW_FUNCTION float hw_draw_truncated_f32(uint32_t word, hw_truncated_f32 d, int far) {
+HW_FUNCTION hw_half_f32 hw_truncated_half_f32(uint32_t word, hw_truncated_f32 d) {
     uint32_t w = word ^ d.flip;
     uint32_t lower = w < d.centre ? 0xffffffffu : 0;
     float from_centre = (float)((w - d.centre) ^ lower) + 0.5f;
     float from_bound = (float)(~w ^ lower) + 0.5f;
-    float q = d.q0 + from_centre * d.scale;
-    float p = (lower ? d.below : d.above) + from_bound * d.scale;
-    float z = hw_half_quantile_f32(q, p, far);
+    hw_half_f32 half = {d.q0 + from_centre * d.scale,
+                        (lower ? d.below : d.above) + from_bound * d.scale};
+    return half;
+}
+
+/* The variate, of z > 0 with the half's q and p. */
+HW_FUNCTION float hw_truncated_side_f32(uint32_t word, float z, hw_truncated_f32 d) {
+    uint32_t lower = (word ^ d.flip) < d.centre ? 0xffffffffu : 0;
     z = hw_f32_from_bits(hw_bits_f32(z) | (lower & 0x80000000));
     z = z < d.lower ? d.lower : z;
     z = z > d.upper ? d.upper : z;
     return d.mean + d.std * hw_f32_from_bits(hw_bits_f32(z) ^ (d.flip & 0x80000000));
 }
 
-HW_FUNCTION double hw_draw_truncated_f64(uint64_t word, hw_truncated_f64 d, int far) {
+HW_FUNCTION float hw_draw_truncated_f32(uint32_t word, hw_truncated_f32 d, int far) {
+    hw_half_f32 half = hw_truncated_half_f32(word, d);
+    return hw_truncated_side_f32(word, hw_half_quantile_f32(half.q, half.p, far), d);
+}
+
+HW_FUNCTION hw_half_f64 hw_truncated_half_f64(uint64_t word, hw_truncated_f64 d) {
     uint64_t w = word ^ d.flip;
     uint64_t lower = w < d.centre ? 0xffffffffffffffff : 0;
     double from_centre = hw_f64_from_u64((w - d.centre) ^ lower) + 0.5;
     double from_bound = hw_f64_from_u64(~w ^ lower) + 0.5;
-    double q = d.q0 + from_centre * d.scale;
-    double p = (lower ? d.below : d.above) + from_bound * d.scale;
-    double z = hw_half_quantile_f64(q, p, far);
+    hw_half_f64 half = {d.q0 + from_centre * d.scale,
+                        (lower ? d.below : d.above) + from_bound * d.scale};
+    return half;
+}
+
+/* The variate, of z > 0 with the half's q and p. */
+HW_FUNCTION double hw_truncated_side_f64(uint64_t word, double z, hw_truncated_f64 d) {
+    uint64_t lower = (word ^ d.flip) < d.centre ? 0xffffffffffffffff : 0;
     z = hw_f64_from_bits(hw_bits_f64(z) | (lower & 0x8000000000000000));
     z = z < d.lower ? d.lower : z;
     z = z > d.upper ? d.upper : z;
     return d.mean + d.std * hw_f64_from_bits(hw_bits_f64(z) ^ (d.flip & 0x8000000000000000));
+}
+
+HW_FUNCTION double hw_draw_truncated_f64(uint64_t word, hw_truncated_f64 d, int far) {
+    hw_half_f64 half = hw_truncated_half_f64(word, d);
+    return hw_truncated_side_f64(word, hw_half_quantile_f64(half.q, half.p, far), d);
 }
 
 /* float32 to float16 as bits, to nearest even; what overflows becomes infinite. */

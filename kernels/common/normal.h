@@ -18,33 +18,51 @@
 /* Where the far region begins: e^-25, sqrt(-log p) = 5. No 32-bit word reaches it. */
 #define HW_FAR_TAIL 1.3887943864964021e-11
 
-/* z > 0 with P(0 < Z < z) = q and P(Z > z) = p. `far` (a constant) says that p may be <
- * HW_FAR_TAIL. */
-HW_FUNCTION float hw_half_quantile_f32(float q, float p, int far) {
+/* A quantile is one division: of the centre's ratio or a tail's. */
+typedef struct {
+    float top, bottom;
+} hw_ratio_f32;
+typedef struct {
+    double top, bottom;
+} hw_ratio_f64;
+
+HW_FUNCTION hw_ratio_f32 hw_centre_f32(float q) {
     float r = 0.180625f - q * q;
     float top = q * (((5.9109374720e+01f * r + 1.5929113202e+02f) * r + 5.0434271938e+01f) * r +
                      3.3871327179e+00f);
     float bottom = ((6.7187563600e+01f * r + 7.8757757664e+01f) * r + 1.7895169469e+01f) * r + 1.0f;
+    hw_ratio_f32 ratio = {top, bottom};
+    return ratio;
+}
 
+/* `far` (a constant) says that p may be < HW_FAR_TAIL. */
+HW_FUNCTION hw_ratio_f32 hw_tail_f32(float p, int far) {
     float root = hw_sqrt_f32(-hw_log_normal_f32(p, 0.0f));
     float t = root - 1.6f;
-    float tail_top = ((1.7023821103e-01f * t + 1.3067284816e+00f) * t + 2.7568153900e+00f) * t +
-                     1.4234372777e+00f;
-    float tail_bottom = (1.2021132975e-01f * t + 7.3700164250e-01f) * t + 1.0f;
+    float top = ((1.7023821103e-01f * t + 1.3067284816e+00f) * t + 2.7568153900e+00f) * t +
+                1.4234372777e+00f;
+    float bottom = (1.2021132975e-01f * t + 7.3700164250e-01f) * t + 1.0f;
     if (far) {
         float s = root - 5.0f;
         float far_top = ((1.7337203997e-02f * s + 4.2868294337e-01f) * s + 3.0812263860e+00f) * s +
                         6.6579051150e+00f;
         float far_bottom = (1.2258202635e-02f * s + 2.4197894225e-01f) * s + 1.0f;
-        tail_top = root > 5.0f ? far_top : tail_top;
-        tail_bottom = root > 5.0f ? far_bottom : tail_bottom;
+        top = root > 5.0f ? far_top : top;
+        bottom = root > 5.0f ? far_bottom : bottom;
     }
-    top = q <= 0.425f ? top : tail_top;
-    bottom = q <= 0.425f ? bottom : tail_bottom;
+    hw_ratio_f32 ratio = {top, bottom};
+    return ratio;
+}
+
+/* z > 0 with P(0 < Z < z) = q and P(Z > z) = p. */
+HW_FUNCTION float hw_half_quantile_f32(float q, float p, int far) {
+    hw_ratio_f32 centre = hw_centre_f32(q), tail = hw_tail_f32(p, far);
+    float top = q <= 0.425f ? centre.top : tail.top;
+    float bottom = q <= 0.425f ? centre.bottom : tail.bottom;
     return top / bottom;
 }
 
-HW_FUNCTION double hw_half_quantile_f64(double q, double p, int far) {
+HW_FUNCTION hw_ratio_f64 hw_centre_f64(double q) {
     double r = 0.180625 - q * q;
     double top = 2.5090809287301226727e+03 * r + 3.3430575583588128105e+04;
     top = top * r + 6.7265770927008700853e+04;
@@ -60,23 +78,27 @@ HW_FUNCTION double hw_half_quantile_f64(double q, double p, int far) {
     bottom = bottom * r + 6.8718700749205790830e+02;
     bottom = bottom * r + 4.2313330701600911252e+01;
     bottom = bottom * r + 1.0;
+    hw_ratio_f64 ratio = {top, bottom};
+    return ratio;
+}
 
+HW_FUNCTION hw_ratio_f64 hw_tail_f64(double p, int far) {
     double root = hw_sqrt_f64(-hw_log_normal_f64(p, 0.0));
     double t = root - 1.6;
-    double tail_top = 7.74545014278341407640e-04 * t + 2.27238449892691845833e-02;
-    tail_top = tail_top * t + 2.41780725177450611770e-01;
-    tail_top = tail_top * t + 1.27045825245236838258e+00;
-    tail_top = tail_top * t + 3.64784832476320460504e+00;
-    tail_top = tail_top * t + 5.76949722146069140550e+00;
-    tail_top = tail_top * t + 4.63033784615654529590e+00;
-    tail_top = tail_top * t + 1.42343711074968357734e+00;
-    double tail_bottom = 1.05075007164441684324e-09 * t + 5.47593808499534494600e-04;
-    tail_bottom = tail_bottom * t + 1.51986665636164571966e-02;
-    tail_bottom = tail_bottom * t + 1.48103976427480074590e-01;
-    tail_bottom = tail_bottom * t + 6.89767334985100004550e-01;
-    tail_bottom = tail_bottom * t + 1.67638483018380384940e+00;
-    tail_bottom = tail_bottom * t + 2.05319162663775882187e+00;
-    tail_bottom = tail_bottom * t + 1.0;
+    double top = 7.74545014278341407640e-04 * t + 2.27238449892691845833e-02;
+    top = top * t + 2.41780725177450611770e-01;
+    top = top * t + 1.27045825245236838258e+00;
+    top = top * t + 3.64784832476320460504e+00;
+    top = top * t + 5.76949722146069140550e+00;
+    top = top * t + 4.63033784615654529590e+00;
+    top = top * t + 1.42343711074968357734e+00;
+    double bottom = 1.05075007164441684324e-09 * t + 5.47593808499534494600e-04;
+    bottom = bottom * t + 1.51986665636164571966e-02;
+    bottom = bottom * t + 1.48103976427480074590e-01;
+    bottom = bottom * t + 6.89767334985100004550e-01;
+    bottom = bottom * t + 1.67638483018380384940e+00;
+    bottom = bottom * t + 2.05319162663775882187e+00;
+    bottom = bottom * t + 1.0;
     if (far) {
         double s = root - 5.0;
         double far_top = 2.01033439929228813265e-07 * s + 2.71155556874348757815e-05;
@@ -93,11 +115,17 @@ HW_FUNCTION double hw_half_quantile_f64(double q, double p, int far) {
         far_bottom = far_bottom * s + 1.36929880922735805310e-01;
         far_bottom = far_bottom * s + 5.99832206555887937690e-01;
         far_bottom = far_bottom * s + 1.0;
-        tail_top = root > 5.0 ? far_top : tail_top;
-        tail_bottom = root > 5.0 ? far_bottom : tail_bottom;
+        top = root > 5.0 ? far_top : top;
+        bottom = root > 5.0 ? far_bottom : bottom;
     }
-    top = q <= 0.425 ? top : tail_top;
-    bottom = q <= 0.425 ? bottom : tail_bottom;
+    hw_ratio_f64 ratio = {top, bottom};
+    return ratio;
+}
+
+HW_FUNCTION double hw_half_quantile_f64(double q, double p, int far) {
+    hw_ratio_f64 centre = hw_centre_f64(q), tail = hw_tail_f64(p, far);
+    double top = q <= 0.425 ? centre.top : tail.top;
+    double bottom = q <= 0.425 ? centre.bottom : tail.bottom;
     return top / bottom;
 }
 
@@ -109,24 +137,48 @@ HW_FUNCTION double hw_f64_from_u64(uint64_t x) {
     return high * 0x1p32 + low;
 }
 
+/* Where in its half of the distribution a word lies: between centre and it, and beyond. */
+typedef struct {
+    float q, p;
+} hw_half_f32;
+typedef struct {
+    double q, p;
+} hw_half_f64;
+
 /* With the top bit set w is m = w - 2^31 (or 2^63) above the centre, else as ~w is, on the other
  * side. */
-HW_FUNCTION float hw_normal_f32(uint32_t word) {
+HW_FUNCTION hw_half_f32 hw_normal_half_f32(uint32_t word) {
     uint32_t lower = (word >> 31) - 1; /* all ones below the centre, else 0 */
     int32_t m = (int32_t)((word ^ lower) & 0x7fffffff);
-    float q = ((float)m + 0.5f) * 0x1p-32f;
-    float p = ((float)(0x7fffffff - m) + 0.5f) * 0x1p-32f;
-    float z = hw_half_quantile_f32(q, p, 0);
-    return hw_f32_from_bits(hw_bits_f32(z) | (lower & 0x80000000));
+    hw_half_f32 half = {((float)m + 0.5f) * 0x1p-32f, ((float)(0x7fffffff - m) + 0.5f) * 0x1p-32f};
+    return half;
+}
+
+HW_FUNCTION hw_half_f64 hw_normal_half_f64(uint64_t word) {
+    uint64_t lower = (word >> 63) - 1;
+    uint64_t m = (word ^ lower) & 0x7fffffffffffffff;
+    hw_half_f64 half = {(hw_f64_from_u64(m) + 0.5) * 0x1p-64,
+                        (hw_f64_from_u64(0x7fffffffffffffff - m) + 0.5) * 0x1p-64};
+    return half;
+}
+
+/* z > 0 on the word's side. */
+HW_FUNCTION float hw_normal_side_f32(uint32_t word, float z) {
+    return hw_f32_from_bits(hw_bits_f32(z) | (~word & 0x80000000));
+}
+
+HW_FUNCTION double hw_normal_side_f64(uint64_t word, double z) {
+    return hw_f64_from_bits(hw_bits_f64(z) | (~word & 0x8000000000000000));
+}
+
+HW_FUNCTION float hw_normal_f32(uint32_t word) {
+    hw_half_f32 half = hw_normal_half_f32(word);
+    return hw_normal_side_f32(word, hw_half_quantile_f32(half.q, half.p, 0));
 }
 
 HW_FUNCTION double hw_normal_f64(uint64_t word, int far) {
-    uint64_t lower = (word >> 63) - 1;
-    uint64_t m = (word ^ lower) & 0x7fffffffffffffff;
-    double q = (hw_f64_from_u64(m) + 0.5) * 0x1p-64;
-    double p = (hw_f64_from_u64(0x7fffffffffffffff - m) + 0.5) * 0x1p-64;
-    double z = hw_half_quantile_f64(q, p, far);
-    return hw_f64_from_bits(hw_bits_f64(z) | (lower & 0x8000000000000000));
+    hw_half_f64 half = hw_normal_half_f64(word);
+    return hw_normal_side_f64(word, hw_half_quantile_f64(half.q, half.p, far));
 }
 
 /* Whether hw_normal_f64 needs far = 1; says so from p < 2^-36, a little early. */

@@ -22,7 +22,7 @@ HW_FUNCTION hw_philox_block hw_philox4x32(hw_philox_block counter, uint32_t key0
     uint32_t x0 = counter.word[0], x1 = counter.word[1];
     uint32_t x2 = counter.word[2], x3 = counter.word[3];
     for (int round = 0; round < HW_PHILOX_ROUNDS; round++) {
-        uint64_t product0 = (uint64_t)HW_PHILOX_M0 * x0, product1 = (uint64_t)HW_PHILOX_M1 * x2;
+        uint64_t product0 = hw_product(HW_PHILOX_M0, x0), product1 = hw_product(HW_PHILOX_M1, x2);
         x0 = (uint32_t)(product1 >> 32) ^ x1 ^ key0;
         x1 = (uint32_t)product1;
         x2 = (uint32_t)(product0 >> 32) ^ x3 ^ key1;

@@ -5,15 +5,17 @@
  * way, and the idle multiply-adds of missing rows cost nothing. */
 #include "cuda/tensor.h"
 
+enum { DOUBLE = sizeof(real) == 8 };
+
 #ifdef HW_PRECISION /* on the tensor cores */
 typedef HwTensorTile<128, 128, 4, 4, 32, 3> Tile;
 enum { BLOCKS = 1 };
-#elif HW_TILE == 0
-typedef HwTile<128, sizeof(real) == 4 ? 128 : 64, 8, sizeof(real) == 4 ? 8 : 4, 4, 8, 4> Tile;
-enum { BLOCKS = sizeof(real) == 4 ? 2 : 1 };
+#elif HW_TILE == 0 /* for double with 99 KB of shared memory, which all have from sm_80 on */
+typedef HwTile<128, DOUBLE ? 64 : 128, 8, DOUBLE ? 4 : 8, 4, 8, DOUBLE ? 2 : 4> Tile;
+enum { BLOCKS = DOUBLE ? 1 : 2 };
 #elif HW_TILE == 1
 typedef HwTile<64, 64, 8, 4, 4, 8, 4> Tile;
-enum { BLOCKS = sizeof(real) == 4 ? 4 : 3 };
+enum { BLOCKS = DOUBLE ? 3 : 4 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };

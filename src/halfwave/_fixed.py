@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import _arrays, random
+from ._cuda import init as _cuda
 from ._fans import LAYOUTS
 from ._options import Shape, dtypes, real
 
@@ -63,8 +64,11 @@ def constant(
     kind, _ = dtypes(dtype, device)
     number = real(value, kind, "value")
     part = _part(_arrays.shape(shape), seed, stream, shard)
-    target, finish = _arrays.output(out, random.shard_shape(part), kind, strided=True)
-    target[...] = number
+    target, finish = _target(out, part, kind, device)
+    if device == "cuda":
+        _cuda.constant(target, number)
+    else:
+        target[...] = number
     return finish()
 
 
@@ -106,8 +110,11 @@ def identity(
     if len(whole) != 2:
         raise ValueError(f"shape must have 2 dimensions, not {len(whole)}")
     part = _part(whole, seed, stream, shard)
-    target, finish = _arrays.output(out, random.shard_shape(part), kind, strided=True)
+    target, finish = _target(out, part, kind, device)
     if not target.size:  # however long its other dimension is
+        return finish()
+    if device == "cuda":
+        _cuda.diagonal(target, number, part, 0, 1, max(whole), {})
         return finish()
     rows, columns = _indices(part)
     target[...] = np.where(rows == columns, kind.type(number), kind.type(0))
@@ -162,17 +169,20 @@ def dirac(
     if channels % groups:
         raise ValueError(f"groups must divide the {channels} channels of {whole}, not {groups}")
     part = _part(whole, seed, stream, shard)
-    target, finish = _arrays.output(out, random.shard_shape(part), kind, strided=True)
+    target, finish = _target(out, part, kind, device)
     if not target.size:
         return finish()
+    last = len(whole) - 1
+    to, of = (0, 1) if layout == "OIHW" else (last, last - 1)
+    period = channels // groups
+    centres = {d: n // 2 for d, n in enumerate(whole) if d not in (to, of)}
+    if device == "cuda":
+        _cuda.diagonal(target, 1, part, to, of, period, centres)
+        return finish()
     index = _indices(part)
-    if layout == "OIHW":
-        to, of, kernel, sizes = index[0], index[1], index[2:], whole[2:]
-    else:
-        to, of, kernel, sizes = index[-1], index[-2], index[:-2], whole[:-2]
-    ones = to % max(channels // groups, 1) == of
-    for at, size in zip(kernel, sizes, strict=True):
-        ones = ones & (at == size // 2)
+    ones = index[to] % period == index[of]
+    for d, centre in centres.items():
+        ones = ones & (index[d] == centre)
     target[...] = ones
     return finish()
 
@@ -180,6 +190,14 @@ def dirac(
 def _indices(part: tuple[range, ...]) -> tuple[np.ndarray, ...]:
     """The part's indices along each dimension, shaped to broadcast."""
     return np.ix_(*(np.arange(r.start, r.stop, r.step, np.int64) for r in part))
+
+
+def _target(
+    out: Any, part: tuple[range, ...], kind: np.dtype, device: str
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+    """`_arrays.output`; a GPU's kernels fill contiguous arrays, the CPU's any."""
+    shape = random.shard_shape(part)
+    return _arrays.output(out, shape, kind, strided=device == "cpu", device=device)
 
 
 def _part(whole: tuple[int, ...], seed: Any, stream: Any, shard: Any) -> tuple[range, ...]:

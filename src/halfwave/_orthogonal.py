@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _arrays, random
 from ._cpu import init as _kernels
+from ._cuda import init as _cuda
 from ._fans import LAYOUTS
 from ._options import Shape, dtypes, real
 
@@ -66,14 +67,24 @@ def orthogonal(
     if len(whole) < 2:
         raise ValueError(f"shape must have at least 2 dimensions, not {whole}")
     part = random.shard_slices(shard, whole)
-    target, finish = _arrays.output(out, random.shard_shape(part), kind)
+    target, finish = _arrays.output(out, random.shard_shape(part), kind, device=device)
     normal = random.fill("normal", (0.0, 1.0), whole, number, seed, stream, None, None, device)
     if target.size:
         side = whole[0] if layout == "OIHW" else whole[-1]
         rest = math.prod(whole) // side
         matrix = (side, rest) if layout == "OIHW" else (rest, side)
-        values = normal.reshape(matrix)
-        tall = values if matrix[0] >= matrix[1] else values.T
-        _kernels.orthogonal(tall, tall, gain)
-        target[...] = normal[tuple(shard or ())]
+
+        def tall(array: np.ndarray) -> np.ndarray:
+            values = array.reshape(matrix)
+            return values if matrix[0] >= matrix[1] else values.T
+
+        if device == "cuda":
+            direct = shard is None
+            weights = target if direct else _arrays.library(target).empty(whole, kind)
+            _cuda.orthogonal(tall(normal), tall(weights), gain)
+            if not direct:
+                target[...] = weights[tuple(shard)]
+        else:
+            _kernels.orthogonal(tall(normal), tall(normal), gain)
+            target[...] = normal[tuple(shard or ())]
     return finish()

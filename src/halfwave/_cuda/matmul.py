@@ -7,6 +7,8 @@ no bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product as pairs
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ ACROSS, ACROSS_16, ALONG = range(3)  # HwLanes in contraction.h
 DIMENSIONS = 16  # of slices, in matmul.cu
 MULTIPROCESSORS = 132  # of an H100 or H200: the grids are cut to fill one, on whatever GPU
 GRID_Y = 65535
+THREADS_FOLDING = 256
 
 
 class Tile(NamedTuple):
@@ -40,8 +43,9 @@ class Tile(NamedTuple):
 
 
 def tiles(itemsize: int) -> tuple[Tile, ...]:
+    double = itemsize == 8
     return (
-        Tile(128, 128 if itemsize == 4 else 64, 256, 32, 1, 1.0, True),
+        Tile(128, 64 if double else 128, 256, 16 if double else 32, 1, 1.0, True),
         Tile(64, 64, 128, 32, 1, 0.8, True),
         Tile(32, 32, 64, 64, 1, 0.45, False),
         Tile(8, 128, 64, 64, 4, 0.2, False),
@@ -59,23 +63,20 @@ TENSOR = TensorTile(128, 128, 256, 96, 1, 8.0, True)
 PRECISIONS = {"tf32": 0, "bf16": 1}  # HwPrecision in tensor.h
 THIN = 3
 FEW_ROWS = 16  # for which it serves
-VARIANTS = (
-    [("fold", {})]
-    + [
-        ("matmul", {"HW_TILE": tile, "HW_A_LANES": a, "HW_B_LANES": b})
-        for tile, kind in enumerate(tiles(4))
-        for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
-        if kind.vectors or ACROSS_16 not in (a, b)
-    ]
-    + [
-        (
-            "matmul",
-            {"HW_REAL": "float", "HW_PRECISION": precision, "HW_A_LANES": a, "HW_B_LANES": b},
-        )
-        for precision in PRECISIONS.values()
-        for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2)
-    ]
-)
+
+
+def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "fold", {}
+    for a, b in pairs((ACROSS, ACROSS_16, ALONG), repeat=2):
+        ways = {"HW_A_LANES": a, "HW_B_LANES": b}
+        for number, tile in enumerate(tiles(4)):
+            if tile.vectors or ACROSS_16 not in (a, b):
+                yield "matmul", {"HW_TILE": number, **ways}
+        for precision in PRECISIONS.values():
+            yield "matmul", {"HW_REAL": "float", "HW_PRECISION": precision, **ways}
+
+
+VARIANTS = list(_variants())
 
 _int = np.int64
 PRODUCT = np.dtype(
@@ -89,22 +90,31 @@ PRODUCT = np.dtype(
 RESULT = np.dtype([("dimensions", _int), ("shape", _int, 18), ("stride", _int, 18)])
 
 
-class Operand(NamedTuple):
-    """An array as matrices in slices: strides in elements."""
+class Matrices(NamedTuple):
+    """How slices of matrices lie in memory: strides in numbers."""
 
-    array: Any
+    aligned: bool  # to 16 bytes
     slices: tuple[int, ...]
     row: int
     column: int
 
-    def transposed(self) -> Operand:
-        return Operand(self.array, self.slices, self.column, self.row)
+    def transposed(self) -> Matrices:
+        return Matrices(self.aligned, self.slices, self.column, self.row)
 
 
-class Bias(NamedTuple):
-    array: Any  # or None
-    row: int = 0
-    column: int = 0
+class Plan(NamedTuple):
+    """What is launched for a product of some shapes and strides."""
+
+    unfit: str  # which of "a", "b", "c" to copy first: their rows or columns have no one stride
+    turned: bool = False  # cᵀ = bᵀ aᵀ instead
+    grid: tuple[int, ...] = ()
+    threads: int = 0
+    shared: int = 0
+    macros: Any = None
+    product: Any = None  # the kernel's PRODUCT
+    workspace: int = 0  # numbers, of the parts of a divided axis
+    folding: tuple[Any, ...] = ()  # the arguments of fold_parts after the arrays
+    outputs: int = 0
 
 
 def product(
@@ -118,29 +128,55 @@ def product(
     """
     if not out.size:
         return
-    c = _operand(out, slices, rows)
-    if c is None:
-        fresh = runtime.device().arrays.empty(out.shape, out.dtype)
-        product(a, b, bias, fresh, slices, rows, columns, contracted, precision)
-        out[...] = fresh
+    layouts = ((x.shape, x.strides, x.data.ptr % 16 == 0) for x in (a, b, out))
+    plan = plan_of(out.itemsize, slices, rows, contracted, bias is not None, precision, *layouts)
+    if plan.unfit:
+        a = _gathered(a, slices) if "a" in plan.unfit else a
+        b = _gathered(b, slices) if "b" in plan.unfit else b
+        to = runtime.device().arrays.empty(out.shape, out.dtype) if "c" in plan.unfit else out
+        product(a, b, bias, to, slices, rows, columns, contracted, precision)
+        if to is not out:
+            out[...] = to
         return
-    left, right = _readable(a, slices, rows), _readable(b, slices, contracted)
-    m, n = _size(out.shape[slices : slices + rows]), _size(out.shape[slices + rows :])
-    k = _size(a.shape[slices + rows :])
-    along = Bias(bias, 0, 1)
-    turned = abs(c.row) < abs(c.column) if min(m, n) > FEW_ROWS else n < m
-    if turned:  # fewer rows than columns, or the result's columns side by side
-        left, right, c = right.transposed(), left.transposed(), c.transposed()
-        m, n, along = n, m, Bias(bias, 1, 0)
-    multiply(left, right, along, c, out.shape[:slices], m, n, k, precision)
+    if plan.turned:
+        a, b = b, a
+    to, added = out, bias
+    if plan.workspace:
+        to, added = runtime.device().arrays.empty(plan.workspace, out.dtype), None
+    runtime.launch(
+        "matmul", "product", out.dtype, plan.grid, plan.threads, a, b, added, to, plan.product,
+        shared=plan.shared, **plan.macros,
+    )  # fmt: skip
+    if plan.workspace:
+        grid = runtime.blocks(plan.outputs, THREADS_FOLDING)
+        runtime.launch(
+            "fold", "fold_parts", out.dtype, grid, THREADS_FOLDING, to, bias, out, *plan.folding
+        )
 
 
-def multiply(
-    a: Operand, b: Operand, bias: Bias, c: Operand, shape: tuple[int, ...], m: int, n: int, k: int,
-    precision: str | None = None,
-) -> None:  # fmt: skip
-    """c[slice] = a[slice] b[slice] + bias: m × k by k × n, for slices of `shape`."""
-    dtype, itemsize, count = c.array.dtype, c.array.itemsize, _size(shape)
+Layout = tuple[tuple[int, ...], tuple[int, ...], bool]  # shape, strides in bytes, 16-byte aligned
+
+
+@lru_cache(1024)
+def plan_of(
+    itemsize: int, slices: int, rows: int, contracted: int, biased: bool, precision: str | None,
+    a: Layout, b: Layout, c: Layout,
+) -> Plan:  # fmt: skip
+    """The plan of `product`."""
+    groups = ((a, rows), (b, contracted), (c, rows))
+    found = [_matrices(itemsize, layout, slices, down) for layout, down in groups]
+    if unfit := "".join(name for name, x in zip("abc", found, strict=True) if x is None):
+        return Plan(unfit)
+    left, right, to = found
+    shape, outputs = c[0][:slices], c[0][slices:]
+    m, n, k = (math.prod(x) for x in (outputs[:rows], outputs[rows:], a[0][slices + rows :]))
+    bias_row, bias_column = 0, int(biased)
+    turned = abs(to.row) < abs(to.column) if min(m, n) > FEW_ROWS else n < m
+    if turned:  # for few rows rather than columns, or the result's columns side by side
+        left, right, to = right.transposed(), left.transposed(), to.transposed()
+        m, n, bias_row, bias_column = n, m, bias_column, 0
+
+    count = math.prod(shape)
     if precision:
         tile, macros = TENSOR, {"HW_PRECISION": PRECISIONS[precision]}
     else:
@@ -149,48 +185,40 @@ def multiply(
     down, across = runtime.blocks(m, tile.rows), runtime.blocks(n, tile.columns)
     part = part_terms(count * down * across, tile.blocks * MULTIPROCESSORS, k)
     parts = runtime.blocks(k, part) if k else 1
-    to, added = c, bias
+    workspace, folding, bias = 0, (), (bias_row, bias_column)
     if parts > 1:
-        workspace = runtime.device().arrays.empty(count * parts * m * n, dtype)
-        to, added = Operand(workspace, _contiguous(shape, parts * m * n), n, 1), Bias(None)
-    sizes, strides = merged(shape, (a.slices, b.slices, to.slices))
-    lanes_a = lanes(a.array, a.row, a.column, m, strides[0], tile.vectors)
-    lanes_b = lanes(b.array, b.column, b.row, n, strides[1], tile.vectors)
-    vectors = lanes(to.array, to.column, to.row, n, strides[2], True) == ACROSS_16
+        workspace, bias = count * parts * m * n, (0, 0)
+        per_super = SUPER_SEGMENT // part
+        numbers = map(_int, (count, parts, per_super, m * n, n, bias_row, bias_column))
+        folding = (*numbers, _result((*shape, m, n), (*to.slices, to.row, to.column)))
+        to = Matrices(True, _contiguous(shape, parts * m * n), n, 1)
+
+    sizes, strides = merged(shape, (left.slices, right.slices, to.slices))
     p = np.zeros((), PRODUCT)
-    numbers = (m, n, k, part, a.row, a.column, b.row, b.column, to.row, to.column, m * n, added.row,
-               added.column, down, across, vectors, len(sizes), count)  # fmt: skip
+    vectors = lanes(itemsize, to.transposed(), n, strides[2], True) == ACROSS_16
+    numbers = (m, n, k, part, left.row, left.column, right.row, right.column, to.row, to.column,
+               m * n, *bias, down, across, vectors, len(sizes), count)  # fmt: skip
     for name, value in zip(PRODUCT.names, numbers, strict=False):
         p[name] = value
     for name, values in zip(PRODUCT.names[len(numbers) :], (sizes, *strides), strict=True):
         p[name][: len(sizes)] = values
+    macros["HW_A_LANES"] = lanes(itemsize, left, m, strides[0], tile.vectors)
+    macros["HW_B_LANES"] = lanes(itemsize, right.transposed(), n, strides[1], tile.vectors)
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
-    runtime.launch(
-        "matmul", "product", dtype, grid, tile.threads, a.array, b.array, added.array, to.array, p,
-        shared=tile.shared(itemsize, min(part, k)), HW_A_LANES=lanes_a, HW_B_LANES=lanes_b,
-        **macros,
-    )  # fmt: skip
-    if parts > 1:
-        fold(workspace, parts, part, bias, c, shape, m, n)
+    shared = tile.shared(itemsize, min(part, k))
+    return Plan(
+        "", turned, grid, tile.threads, shared, macros, p, workspace, folding, count * m * n
+    )
 
 
-def fold(
-    workspace: Any, parts: int, part: int, bias: Bias, c: Operand, shape: tuple[int, ...], m: int,
-    n: int,
-) -> None:  # fmt: skip
-    """c[slice, i, j] = the parts workspace[slice, :, i, j] of `part` terms, folded (+ bias)."""
-    sizes, (strides,) = merged((*shape, m, n), ((*c.slices, c.row, c.column),))
+def _result(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    """fold.cu's description of where a result lies."""
+    sizes, (steps,) = merged(shape, (strides,))
     result = np.zeros((), RESULT)
     result["dimensions"] = len(sizes)
     result["shape"][: len(sizes)] = sizes
-    result["stride"][: len(sizes)] = strides
-    count = _size(shape)
-    per_super = 1 if part > SEGMENT else SUPER_SEGMENT // SEGMENT
-    numbers = map(_int, (count, parts, per_super, m * n, n, bias.row, bias.column))
-    runtime.launch(
-        "fold", "fold_parts", c.array.dtype, runtime.blocks(count * m * n, 256), 256, workspace,
-        bias.array, c.array, *numbers, result,
-    )  # fmt: skip
+    result["stride"][: len(sizes)] = steps
+    return result
 
 
 def choose(itemsize: int, slices: int, m: int, n: int, k: int) -> int:
@@ -221,15 +249,15 @@ def part_terms(blocks: int, enough: int, k: int) -> int:
 
 
 def lanes(
-    array: Any, stride: int, k_stride: int, count: int, slices: tuple[int, ...], vectors: bool
-) -> int:
-    """How threads go over an operand of that stride over its `count` rows (columns), and over k."""
-    width = 16 // array.itemsize
-    if stride == 1 or count == 1:
-        apart = (count, k_stride, *slices)
-        fits = vectors and array.data.ptr % 16 == 0 and not any(s % width for s in apart)
-        return ACROSS_16 if fits else ALONG if k_stride == 1 else ACROSS
-    return ALONG if k_stride == 1 else ACROSS
+    itemsize: int, x: Matrices, count: int, slices: tuple[int, ...], vectors: bool
+) -> int:  # fmt: skip
+    """How threads go over an operand of (rows, k), of which there are `count` rows."""
+    if x.row != 1 and count > 1:
+        return ALONG if x.column == 1 else ACROSS
+    apart = (count, x.column, *slices)
+    if vectors and x.aligned and not any(s % (16 // itemsize) for s in apart):
+        return ACROSS_16
+    return ALONG if x.column == 1 else ACROSS
 
 
 def merged(
@@ -253,31 +281,27 @@ def merged(
     return sizes, kept
 
 
-def _operand(x: Any, slices: int, rows: int) -> Operand | None:
-    """x as slices of matrices; None where the dimensions of rows, or columns, are no single one."""
-    strides = tuple(s // x.itemsize for s in x.strides)
-    row = _single(x.shape[slices : slices + rows], strides[slices : slices + rows])
-    column = _single(x.shape[slices + rows :], strides[slices + rows :])
+def _matrices(itemsize: int, x: Layout, slices: int, rows: int) -> Matrices | None:
+    """None where the dimensions of rows, or of columns, are not as good as a single one."""
+    shape, strides, aligned = x
+    strides = tuple(s // itemsize for s in strides)
+    row = _single(shape[slices : slices + rows], strides[slices : slices + rows])
+    column = _single(shape[slices + rows :], strides[slices + rows :])
     if row is None or column is None:
         return None
-    return Operand(x, strides[:slices], row, column)
-
-
-def _readable(x: Any, slices: int, rows: int) -> Operand:
-    """x likewise, or a copy (of one slice, where x repeats it)."""
-    operand = _operand(x, slices, rows)
-    if operand is None:
-        arrays = runtime.device().arrays
-        once = tuple(slice(0, 1) if s == 0 else slice(None) for s in x.strides[:slices])
-        x = arrays.broadcast_to(arrays.ascontiguousarray(x[once]), x.shape)
-        operand = _operand(x, slices, rows)
-    return operand
+    return Matrices(aligned, strides[:slices], row, column)
 
 
 def _single(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
-    """The stride of dimensions that are as good as one; None if they are not."""
     _, (kept,) = merged(shape, (strides,))
     return None if len(kept) > 1 else kept[0] if kept else 0
+
+
+def _gathered(x: Any, slices: int) -> Any:
+    """A contiguous copy, of one slice where x repeats it."""
+    arrays = runtime.device().arrays
+    once = tuple(slice(0, 1) if s == 0 else slice(None) for s in x.strides[:slices])
+    return arrays.broadcast_to(arrays.ascontiguousarray(x[once]), x.shape)
 
 
 def _contiguous(shape: tuple[int, ...], last: int) -> tuple[int, ...]:
@@ -287,7 +311,3 @@ def _contiguous(shape: tuple[int, ...], last: int) -> tuple[int, ...]:
         strides.insert(0, last)
         last *= size
     return tuple(strides)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)

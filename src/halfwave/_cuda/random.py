@@ -10,8 +10,7 @@ from . import runtime
 
 VARIANTS = [("random", {}), ("random", {"HW_REAL": "float", "HW_HALF": 1})]
 THREADS = 256
-BYTES_A_BLOCK = THREADS * 2 * 16  # of `out`; UNROLL in random.cu
-FAR = 2.0**-36  # a little above HW_FAR_TAIL of kernels/common/normal.h
+UNROLL = {2: 2, 4: 4, 8: 4}  # as in random.cu: how many 16 bytes a thread writes, by their items
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 WHERE = np.dtype(
@@ -64,14 +63,19 @@ def fill(
         and (len(counts) == 1 or counts[-1] * out.itemsize % 16 == 0)
         and not any(first * words % 4 for first in (base, *steps[:-1]))
     )
-    grid = runtime.blocks(out.nbytes, BYTES_A_BLOCK)
+    grid = runtime.blocks(out.nbytes, THREADS * 16 * UNROLL[out.itemsize])
     if distribution == "bits":
         runtime.launch("random", "bits", FLOAT32, grid, THREADS, where, out)
         return
     number = FLOAT64 if out.itemsize == 8 else FLOAT32
     macros = {"HW_HALF": 1} if out.itemsize == 2 else {}
-    name = distribution
-    if distribution == "truncated_normal" and min(parameters[4:6]) < FAR:
-        name = "truncated_normal_far"
     given = np.array(parameters, PARAMETERS[number][distribution])
-    runtime.launch("random", name, number, grid, THREADS, where, given, out, **macros)
+    runtime.launch("random", distribution, number, grid, THREADS, where, given, out, **macros)
+
+
+def normals(words: Any, out: Any) -> None:
+    """The standard normals of the given words, uint32 or, for float64, uint64: both contiguous."""
+    given = np.array((0.0, 1.0), PARAMETERS[out.dtype]["normal"])
+    grid = runtime.blocks(out.size, THREADS)
+    sizes = out, np.int64(out.size)
+    runtime.launch("random", "normal_of_words", out.dtype, grid, THREADS, words, given, *sizes)
