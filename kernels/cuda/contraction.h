@@ -39,7 +39,8 @@ enum HwLanes {
     HW_ACROSS,    /* over rows (columns), one number each; each thread has few of them, many k's */
     HW_ACROSS_16, /* the same by 16 bytes: neighbours lie side by side, aligned, all there or none
                    */
-    HW_ALONG      /* over 8 k's of 4 rows (columns): for operands that lie along k */
+    HW_ALONG,     /* over 8 k's of 4 rows (columns): for operands that lie along k */
+    HW_ALONG_16   /* the same by 16 bytes: conv_tensor.cu alone has it */
 };
 
 enum {
