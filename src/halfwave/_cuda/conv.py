@@ -131,16 +131,21 @@ def backward_weight(dy: Any, x: Any, dw: Any, *options: int) -> None:
 
 
 def _run(name: str, a: Any, b: Any, c: Any, bias: Any, options: tuple[int, ...]) -> None:
-    size = c.itemsize
-    layouts = [
-        Layout(x.shape, tuple([s // size for s in x.strides]), x.data.ptr % 16 == 0)
-        for x in (a, b, c)
-    ]
-    steps, parts = plan_of(name, c.dtype, *layouts, options)
+    steps, parts = plan_of(name, c.dtype, *map(_layout, (a, b, c)), options)
     arrays = {"a": a, "b": b, "c": c, "bias": bias, "parts": None}
     if parts:
         arrays["parts"] = runtime.device().arrays.empty((parts,), c.dtype)
     runtime.follow(steps, c.dtype, arrays)
+
+
+def _layout(x: Any) -> Layout:
+    size = x.itemsize
+    return Layout(x.shape, tuple([s // size for s in x.strides]), x.data.ptr % 16 == 0)
+
+
+def described(name: str, a: Any, b: Any, c: Any, options: tuple[int, ...]) -> Pass:
+    """A pass of these arrays."""
+    return _PASSES[name](*map(_layout, (a, b, c)), 16 // c.itemsize, *options)
 
 
 @lru_cache(1024)
@@ -149,9 +154,7 @@ def plan_of(
 ) -> tuple[list[runtime.Step], int]:
     """The launches of a pass, and how many numbers its parts' memory has."""
     width = 16 // dtype.itemsize
-    passed = {
-        "forward": _forward, "backward_input": _backward_input, "backward_weight": _backward_weight
-    }[name](a, b, c, width, *options)  # fmt: skip
+    passed = _PASSES[name](a, b, c, width, *options)
     coordinates = [passed.reach, passed.terms, passed.columns]
     columns, terms = passed.columns, passed.terms
     for size, across, along, column_step, term_step, start in passed.axes:
@@ -283,4 +286,7 @@ def _in_16_bytes(x: Layout, width: int, *sizes: int) -> bool:
     return x.aligned and not any(n % width for n in sizes)
 
 
+_PASSES = {
+    "forward": _forward, "backward_input": _backward_input, "backward_weight": _backward_weight
+}  # fmt: skip
 PROBLEM = np.dtype([("numbers", np.int64, 54)])  # struct Problem: all of it 64-bit integers
