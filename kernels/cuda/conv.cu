@@ -230,7 +230,7 @@ HW_FUNCTION void store(const Problem &p, const Shared *shared,
     bias += bias ? block.group * p.rows + block.row : 0;
 #pragma unroll
     for (int m = 0; m < (DOWN ? Tile::DOWN : Tile::ACROSS); m += SIDE) {
-        HwPlace<Tile> place(hw_opaque(threadIdx.x)); /* likewise */
+        HwPlace<Tile> place(hw_opaque(threadIdx.x)); /* anew: few registers are left */
         bool together = DOWN ? p.c_row == 1 : true;
         const int64_t *line = shared->c_column + place.column + m * Tile::LANES_ACROSS;
 #pragma unroll
@@ -329,7 +329,8 @@ convolve(Problem p, const real *a, const real *b, const real *bias, real *c, rea
     hw_copies_wait<0>();
 }
 
-/* The parts of every result, in order: segments first into super-segments, and those into c. */
+/* The parts of every result, in order: segments first into super-segments, and those into c. Blocks
+ * along z share a tile, where there are few. */
 HW_KERNEL_BOUNDS(THREADS, 1)
 fold(Problem p, const real *bias, real *c, const real *partial) {
     HW_DYNAMIC_SHARED(Shared, shared);
@@ -342,7 +343,7 @@ fold(Problem p, const real *bias, real *c, const real *partial) {
     bias += bias ? block.group * p.rows + block.row : 0;
     partial += part_of(block, 0);
     HwPlace<Tile> place(threadIdx.x);
-    for (int n = 0; n < Tile::OUTPUTS; n++) {
+    for (int n = blockIdx.z; n < Tile::OUTPUTS; n += gridDim.z) {
         int i = n / Tile::ACROSS, j = n % Tile::ACROSS;
         int row = place.row + i / HW_PER_16 * HW_PER_16 * Tile::LANES_DOWN + i % HW_PER_16;
         int64_t column = shared->c_column[place.column + j % HW_PER_16 +

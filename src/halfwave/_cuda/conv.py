@@ -181,13 +181,15 @@ def plan_of(
     problem = _problem(passed, part, parts, *tiles)
     shared = _shared(dtype, macros)
     macros = {"shared": shared, "HW_SHARED": shared, **macros}
+    outputs = tile.rows * tile.columns
+    shares = min(max(8 * PROCESSORS // blocks, 1), outputs // tile.threads)
     steps = [
         runtime.Step("conv", "convolve", runtime.grid(blocks * parts), tile.threads,
              (problem, "a", "b", "bias", "c", "parts"), macros),
-        runtime.Step("conv", "fold", runtime.grid(blocks), tile.threads,
+        runtime.Step("conv", "fold", (*(*runtime.grid(blocks), 1)[:2], shares), tile.threads,
              (problem, "bias", "c", "parts"), macros),
     ]  # fmt: skip
-    return (steps, parts * blocks * tile.rows * tile.columns) if parts > 1 else (steps[:1], 0)
+    return (steps, parts * blocks * outputs) if parts > 1 else (steps[:1], 0)
 
 
 def _problem(passed: Pass, *blocks: int) -> Any:
