@@ -1,4 +1,4 @@
-"""Direct convolution on the GPU: kernels/cuda/conv.cu, which says what the three passes share.
+"""Direct convolution on the GPU: kernels/cuda/conv.cu, of passes as conv.h describes them.
 
 Arrays arrive as N × C × H × W views of any strides, whatever their layout; w is contiguous.
 """
