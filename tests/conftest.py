@@ -29,6 +29,14 @@ def isa(request):
     return request.param
 
 
+@pytest.fixture(params=["through the caches", "past the caches"])
+def stores(request):
+    """Runs the test with ordinary stores, and with those that large results are written by."""
+    before = runtime.write_past_caches_from(0 if request.param == "past the caches" else 2**62)
+    yield
+    runtime.write_past_caches_from(before)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20150206)  # the day "Delving Deep into Rectifiers" appeared

@@ -6,20 +6,13 @@ import reference
 from cases import layouts_of, specials
 from conftest import everywhere, same_bits
 from guards import bad_arrays, bad_outs, refuses
-from halfwave._cpu import runtime
 
 import halfwave as hw
 
+pytestmark = pytest.mark.usefixtures("stores")
+
 DTYPES = ["f4", "f8"]
 SHAPES = [(), (0,), (1,), (3,), (64,), (5, 3), (4, 0, 2), (2, 3, 5, 7), (1, 16, 33, 33), (70001,)]
-
-
-@pytest.fixture(autouse=True, params=["through the caches", "past the caches"])
-def _stores(request):
-    """Every test with ordinary stores, and with those that large results are written by."""
-    before = runtime.write_past_caches_from(0 if request.param == "past the caches" else 2**62)
-    yield
-    runtime.write_past_caches_from(before)
 
 
 def values(rng, shape, dtype):

@@ -1,14 +1,11 @@
 """Random words and variates on the GPU against the CPU's, to the bit."""
 
-import hashlib
 import sys
 
 import numpy as np
 import pytest
-from conftest import DEVICES, same_bits
-from emulation.device import ORDERS
+from conftest import same_bits
 from halfwave._cpu import random as cpu
-from test_generator_proofs import ALL_NORMALS, SAMPLE_OF_NORMALS, sample_words
 
 import halfwave as hw
 from halfwave._cuda import random as gpu
@@ -99,24 +96,6 @@ def test_normals_of_words(cuda, rng, dtype, bits):
     out = cuda.arrays.empty(words.shape, dtype)
     gpu.normals(cuda.put(words), out)
     same_bits(cuda.get(out), expected)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(len(DEVICES) == len(ORDERS), reason="there is no GPU")
-@pytest.mark.parametrize(
-    "frozen", [SAMPLE_OF_NORMALS, pytest.param(ALL_NORMALS, marks=pytest.mark.slow)]
-)
-def test_frozen_normals(frozen):
-    arrays, digest, size = runtime.device().arrays, hashlib.sha256(), 1 << 24
-    out = arrays.empty((size,), np.float32)
-    if frozen == SAMPLE_OF_NORMALS:
-        pieces = [arrays.asarray(sample_words())]
-    else:
-        pieces = (arrays.arange(i, i + size, dtype=np.uint32) for i in range(0, 2**32, size))
-    for words in pieces:
-        gpu.normals(words, out)
-        digest.update(out.get())
-    assert digest.hexdigest() == frozen
 
 
 def test_variance_scaling(cuda):

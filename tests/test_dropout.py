@@ -10,6 +10,8 @@ from guards import bad_arrays, bad_outs, refuses, table
 
 import halfwave as hw
 
+pytestmark = pytest.mark.usefixtures("stores")
+
 DTYPES = ["f4", "f8"]
 
 

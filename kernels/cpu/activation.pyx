@@ -197,8 +197,9 @@ def prelu_backward(dy, x, alpha, axis, dx):
     cdef char *sums = plain.add(dalpha, True, False)
     if sums == NULL:
         return None
-    source.past = (past_caches(plain.size * (8 if plain.wide else 4)) and source.dx != source.dy
-                   and source.dx != source.x)
+    cdef int64_t bytes = plain.size * (8 if plain.wide else 4)
+    source.in_memory = past_caches(3 * bytes)
+    source.past = past_caches(bytes) and source.dx != source.dy and source.dx != source.x
     reduce_channels(tiles().activation.prelu_backward[plain.wide], &source, plain.wide, shape[0],
                     shape[1], shape[2], sums)
     return dx, dalpha

@@ -64,8 +64,8 @@ cdef enum:
 
 
 cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_t column, int64_t columns,
-                    int64_t k, const real *a, int64_t a_row, int64_t a_k, const real *b,
-                    int64_t b_k, int flags) noexcept nogil:
+                    int64_t k, const real *a, int64_t a_row, int64_t a_k, int64_t a_ahead,
+                    const real *b, int64_t b_k, int flags) noexcept nogil:
     """A tile that c cannot take as it is: computed beside it, then copied run by run."""
     cdef real tile[16 * 64]
     cdef real column_bias[64]
@@ -79,8 +79,8 @@ cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_
                 tile[i * width + j] = line[to[j]]
     if flags & HW_COLUMN_BIAS:
         memcpy(column_bias, <const real *>product.column_bias + column, columns * sizeof(real))
-    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, b, b_k, 0, tile, width,
-                   flags, <const real *>product.row_bias + row, column_bias)
+    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, a_ahead, b, b_k, 0, tile,
+                   width, flags, <const real *>product.row_bias + row, column_bias)
     j = 0
     while j < columns:
         count = run_of(to + j, columns - j, 1)
@@ -159,8 +159,8 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
     cdef const real *a
     cdef real *strip_memory = packing + product.block_panels * panel_size
     cdef int64_t group = 0, group_end = 0       # rows of a packed together
-    cdef int64_t a_row = 0, a_k = 0, b_k, k_begin, k, strip, panel, row, rows, column, columns, i
-    cdef int64_t stride
+    cdef int64_t a_row = 0, a_k = 0, a_ahead, b_k, k_begin, k, strip, panel, row, rows, column, columns
+    cdef int64_t i, stride
     cdef bint even, even_k
     cdef int flags
     cdef Ahead ahead
@@ -205,9 +205,9 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
             else:
                 a = strip_of_a[real](product, row, rows, k_begin, k, even_k, strip_memory, &a_row,
                                      &a_k)
-                if even_k and a_k == 1 and strip + 1 < strip_end:
-                    fetch(<const real *>product.a + problem.a_row[row + rows] + problem.a_k[k_begin],
-                          a_row * sizeof(real), rows, k * sizeof(real))
+            a_ahead = 0         # of the next strip, to be asked for by the first tile of this one
+            if even_k and a_k == 1 and a != strip_memory and strip + 1 < strip_end:
+                a_ahead = problem.a_row[row + rows] - problem.a_row[row]
             stride = product.c_row[row + 1] - product.c_row[row] if rows > 1 else 0
             even = evenly_spaced(product.c_row + row, rows, stride)
             for panel in range(panel_begin, panel_end):
@@ -222,14 +222,15 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                     b, b_k = packing + i * panel_size, pitch
                 if even and fits[i]:
                     run_tile[real](
-                        product, False, rows, k, a, a_row, a_k, b, b_k, 0,
+                        product, False, rows, k, a, a_row, a_k, a_ahead, b, b_k, 0,
                         c + product.c_row[row] + product.c_column[column], stride,
                         flags, <const real *>product.row_bias + row,
                         <const real *>product.column_bias + column)
                 else:
                     columns = min(width, problem.columns - column)
-                    edge_tile[real](product, c, row, rows, column, columns, k, a, a_row, a_k, b, b_k,
-                                    flags)
+                    edge_tile[real](product, c, row, rows, column, columns, k, a, a_row, a_k, a_ahead,
+                                    b, b_k, flags)
+                a_ahead = 0
         k_begin += k
 
 

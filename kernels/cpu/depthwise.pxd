@@ -1,7 +1,7 @@
 """What the depthwise kernels share: how targets and sources meet along an axis, tables of pixels."""
 from libc.stdint cimport int64_t
 
-from halfwave._cpu.runtime cimport View, hw_frame
+from halfwave._cpu.runtime cimport Hold, View, hw_frame
 
 cdef enum:
     N, C, H, W
@@ -36,19 +36,32 @@ cdef inline void set_apart(Axis *axis) noexcept:
     axis.apart = axis.tap_step * axis.dilation // axis.step
 
 
-cdef inline void set_axes(Axis *rows, Axis *columns, bint backward, int64_t stride_h,
-                          int64_t stride_w, int64_t top, int64_t left, int64_t dilation_h,
-                          int64_t dilation_w) noexcept:
+# geometry: stride and padding before (top, left), down and across each, dilation and groups, as the
+# passes are given them.
+cdef inline void set_axes(Axis *rows, Axis *columns, bint backward, geometry, View *weights,
+                          View *target) except *:
     rows.backward = columns.backward = backward
     rows.step = rows.source_step = columns.step = columns.source_step = 1
     if backward:
-        rows.step, columns.step = stride_h, stride_w
+        rows.step, columns.step = geometry[0], geometry[1]
     else:
-        rows.source_step, columns.source_step = stride_h, stride_w
-    rows.padding, columns.padding = top, left
-    rows.dilation, columns.dilation = dilation_h, dilation_w
+        rows.source_step, columns.source_step = geometry[0], geometry[1]
+    rows.padding, columns.padding = geometry[2], geometry[3]
+    rows.dilation, columns.dilation = geometry[4], geometry[5]
+    rows.kernel, columns.kernel = weights.shape[R], weights.shape[S]
+    rows.target, columns.target = target.shape[H], target.shape[W]
     set_apart(rows)
     set_apart(columns)
+
+
+# The arrays of forward or backward input, and the axes.
+cdef inline void take_call(Hold hold, source, View *source_view, w, View *weights, target,
+                           View *target_view, bint backward, geometry, Axis *rows,
+                           Axis *columns) except *:
+    hold.view(source, source_view, False)
+    hold.view(w, weights, False)
+    hold.view(target, target_view, True)
+    set_axes(rows, columns, backward, geometry, weights, target_view)
 
 
 # Sets the extreme shifts.

@@ -33,8 +33,8 @@ from halfwave._cpu.depthwise cimport (
     describe_frame,
     measure,
     rows_read,
-    set_axes,
     shift_of,
+    take_call,
 )
 from halfwave._cpu.runtime cimport (
     Hold,
@@ -219,20 +219,23 @@ cdef void choose_width(Job *job, const View *source, int64_t tasks) noexcept nog
     job.blocks = ceil_div(job.channels, job.width)
 
 
-cdef bint correlate(Job *job, source, w, bias, target, Hold hold) except -1:
+cdef bint correlate(bint backward, source, w, bias, target, geometry) except -1:
     """False where the general path has to serve."""
+    cdef Hold hold = Hold()
     cdef View bias_view
-    cdef int64_t row_bytes, target_bytes, across, q, taps, size, tasks
+    cdef Job memory
+    cdef Job *job = &memory
+    cdef int64_t multiplier, row_bytes, target_bytes, across, q, taps, size, tasks
     cdef int threads
-    hold.view(source, &job.source, False)
-    hold.view(w, &job.weights, False)
-    hold.view(target, &job.target, True)
+    take_call(hold, source, &job.source, w, &job.weights, target, &job.target, backward, geometry,
+              &job.rows, &job.columns)
+    job.channels = geometry[6]
+    multiplier = job.weights.shape[O] // job.channels
+    job.planes, job.outs = multiplier if backward else 1, 1 if backward else multiplier
     size = job.target.itemsize
     job.tiles = tiles().depthwise
     job.wide = size == 8
     job.lanes = job.tiles.lanes[job.wide]
-    job.rows.target, job.columns.target = job.target.shape[H], job.target.shape[W]
-    job.rows.kernel, job.columns.kernel = job.weights.shape[R], job.weights.shape[S]
     taps = job.planes * job.rows.kernel * job.columns.kernel
     if taps > HW_SEGMENT:
         return False
@@ -286,19 +289,11 @@ cdef bint correlate(Job *job, source, w, bias, target, Hold hold) except -1:
     return True
 
 
-def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def forward(x, w, bias, y, *geometry):
     """Fill y; False, and nothing done, where the general path has to serve."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    job.channels, job.planes, job.outs = groups, 1, w.shape[0] // groups
-    return correlate(&job, x, w, bias, y, Hold())
+    return correlate(False, x, w, bias, y, geometry)
 
 
-def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def backward_input(dy, w, dx, *geometry):
     """Fill dx; False, and nothing done, where the general path has to serve."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    job.channels, job.planes, job.outs = groups, w.shape[0] // groups, 1
-    return correlate(&job, dy, w, None, dx, Hold())
+    return correlate(True, dy, w, None, dx, geometry)

@@ -29,8 +29,8 @@ from halfwave._cpu.depthwise cimport (
     clamp,
     measure,
     rows_read,
-    set_axes,
     shift_of,
+    take_call,
 )
 from halfwave._cpu.runtime cimport (
     Hold,
@@ -250,22 +250,23 @@ cdef void list_taps(Job *job) noexcept nogil:
             job.dense = False
 
 
-cdef bint correlate(Job *job, source, w, bias, target) except -1:
+cdef bint correlate(bint backward, source, w, bias, target, geometry) except -1:
     """False, and nothing done, where this is not the layout."""
     cdef Hold hold = Hold()
     cdef View bias_view
+    cdef Job memory
+    cdef Job *job = &memory
     cdef Axis *rows = &job.rows
     cdef Axis *columns = &job.columns
-    cdef int64_t size, lanes, taps, row_bytes, least
+    cdef int64_t multiplier, size, lanes, taps, row_bytes, least
     cdef int threads
-    hold.view(source, &job.source, False)
-    hold.view(w, &job.weights, False)
-    hold.view(target, &job.target, True)
+    take_call(hold, source, &job.source, w, &job.weights, target, &job.target, backward, geometry,
+              rows, columns)
+    multiplier = job.weights.shape[O] // <int64_t>geometry[6]
+    job.planes, job.outs = multiplier if backward else 1, 1 if backward else multiplier
     size = job.target.itemsize
     job.tiles = tiles().depthwise
     job.wide = size == 8
-    rows.target, columns.target = job.target.shape[H], job.target.shape[W]
-    rows.kernel, columns.kernel = job.weights.shape[R], job.weights.shape[S]
     taps = job.planes * rows.kernel * columns.kernel
     if (taps > TAPS or rows.step * columns.step > PARTS
             or job.source.strides[W] != 1 or job.target.strides[W] != 1):
@@ -334,19 +335,11 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     return True
 
 
-def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def forward(x, w, bias, y, *geometry):
     """Fill y; False, and nothing done, where columns are not adjacent."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    job.planes, job.outs = 1, w.shape[0] // groups
-    return correlate(&job, x, w, bias, y)
+    return correlate(False, x, w, bias, y, geometry)
 
 
-def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def backward_input(dy, w, dx, *geometry):
     """Fill dx; False, and nothing done, where columns are not adjacent."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    job.planes, job.outs = w.shape[0] // groups, 1
-    return correlate(&job, dy, w, None, dx)
+    return correlate(True, dy, w, None, dx, geometry)

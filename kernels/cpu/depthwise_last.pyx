@@ -27,8 +27,8 @@ from halfwave._cpu.depthwise cimport (
     ceil_div,
     cut_channels,
     fill_table,
-    set_axes,
     shift_of,
+    take_call,
 )
 from halfwave._cpu.runtime cimport (
     Hold,
@@ -51,8 +51,8 @@ cdef enum:
     CLASSES = 8     # of columns, at most
     TAPS = 32       # down, at most
     HEIGHT = 14     # rows of a strip, at most
+    LOW = 4         # and at least, where there are tasks enough for the threads else
     FAR = 8 << 20   # bytes of arrays, by measurement
-    TASKS = 16      # at least so many, where the shape has them
     LEAST = 8       # vectors of channels in a task that has not all of them
 
 cdef struct Class:              # of columns: residue, residue + step, …
@@ -257,15 +257,16 @@ cdef void choose_squares(Job *job) noexcept nogil:
             job.squares[i] = job.tiles.choose_square[job.wide](i, rows.kernel)
 
 
-cdef bint correlate(Job *job, source, w, bias, target) except -1:
+cdef bint correlate(bint backward, source, w, bias, target, geometry) except -1:
     """False, and nothing done, where this is not the layout."""
     cdef Hold hold = Hold()
+    cdef Job memory
+    cdef Job *job = &memory
     cdef View weights, bias_view
-    cdef int64_t size, lanes, vectors, taps, strips, pixel_bytes, weight_bytes
+    cdef int64_t size, lanes, taps, strips, pixel_bytes, weight_bytes
     cdef int threads
-    hold.view(source, &job.source, False)
-    hold.view(w, &weights, False)
-    hold.view(target, &job.target, True)
+    take_call(hold, source, &job.source, w, &weights, target, &job.target, backward, geometry,
+              &job.rows, &job.columns)
     size = job.target.itemsize
     job.tiles = tiles().depthwise
     job.wide = size == 8
@@ -283,20 +284,23 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
         if bias_view.strides[0] != 1:
             return False
         job.bias = bias_view.data
-    job.rows.kernel, job.columns.kernel = weights.shape[R], weights.shape[S]
     list_classes(job)
     if job.entries > 4 * (job.source.shape[W] + job.target.shape[W]) + 64:
         return False    # taps far beyond the border
     choose_squares(job)
     job.far = (job.source.size + job.target.size) * size > FAR
     threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
-    job.strips_an_image = ceil_div(job.target.shape[H], HEIGHT)
+    job.height = HEIGHT
+    while threads > 1 and job.height > LOW and (
+            job.target.shape[N] * ceil_div(job.target.shape[H], job.height) < 2 * threads):
+        job.height = ceil_div(job.height, 2)
+    job.strips_an_image = ceil_div(job.target.shape[H], job.height)
     job.height = ceil_div(job.target.shape[H], job.strips_an_image)
     job.strips_an_image = ceil_div(job.target.shape[H], job.height)
     strips = job.target.shape[N] * job.strips_an_image
-    vectors = job.channels // lanes
+    # Rows first: of 512 channels, 256 at a time are a fifth slower.
     cut_channels(job.channels, lanes,
-                 min(ceil_div(TASKS, strips), max(vectors // LEAST, 1)) if threads > 1 else 1,
+                 min(ceil_div(threads, strips), max(job.channels // lanes // LEAST, 1)),
                  &job.block, &job.blocks)
     # Lines of the cache: an odd number, so that the taps spread over its sets.
     job.weight_step = (ceil_div(job.channels * size, 64) | 1) * 64 // size
@@ -316,17 +320,11 @@ cdef bint correlate(Job *job, source, w, bias, target) except -1:
     return True
 
 
-def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-            int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def forward(x, w, bias, y, *geometry):
     """Fill y; False, and nothing done, where channels are not adjacent."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, False, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    return correlate(&job, x, w, bias, y)
+    return correlate(False, x, w, bias, y, geometry)
 
 
-def backward_input(dy, w, dx, int64_t stride_h, int64_t stride_w, int64_t top, int64_t left,
-                   int64_t dilation_h, int64_t dilation_w, int64_t groups):
+def backward_input(dy, w, dx, *geometry):
     """Fill dx; False, and nothing done, where channels are not adjacent."""
-    cdef Job job
-    set_axes(&job.rows, &job.columns, True, stride_h, stride_w, top, left, dilation_h, dilation_w)
-    return correlate(&job, dy, w, None, dx)
+    return correlate(True, dy, w, None, dx, geometry)

@@ -12,6 +12,7 @@ from halfwave._cpu.runtime cimport (
     fresh_like,
     hw_tiles,
     parallel_for,
+    past_caches,
     tiles,
     worthwhile_threads,
 )
@@ -29,6 +30,7 @@ cdef struct Job:
     uint32_t threshold
     double scale
     int wide
+    bint past
     int64_t size, itemsize
     char *x
     char *y
@@ -42,7 +44,8 @@ cdef void apply(void *context, int64_t task, int worker) noexcept nogil:
         length = min(<int64_t>PIECE, end - at)
         job.tiles.random.blocks(job.seed, job.stream, at // 4, (length + 3) // 4, words)
         job.tiles.dropout.apply[job.wide](length, words, job.threshold, job.scale,
-                                          job.x + at * job.itemsize, job.y + at * job.itemsize)
+                                          job.x + at * job.itemsize, job.y + at * job.itemsize,
+                                          job.past)
         at += length
 
 
@@ -65,6 +68,7 @@ def dropout(uint64_t seed, uint64_t stream, uint32_t threshold, double scale, x,
     job.wide = plain.wide
     job.size = plain.size
     job.itemsize = 8 if plain.wide else 4
+    job.past = past_caches(job.size * job.itemsize) and job.y != job.x
     with nogil:
         parallel_for(apply, &job, (job.size + GRAIN - 1) // GRAIN,
                      worthwhile_threads(job.size * 0.5))

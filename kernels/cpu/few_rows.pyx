@@ -116,7 +116,7 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
                     row = rows * strip // product.strips
                     height = rows * (strip + 1) // product.strips - row
                     run_tile[real](product, columns * 2 <= width, height, k,
-                                   a + row * a_row + (at - k_begin) * a_k, a_row, a_k,
+                                   a + row * a_row + (at - k_begin) * a_k, a_row, a_k, 0,
                                    b, b_k, ahead, chains + row * line_length + column - first,
                                    line_length, HW_RESUME if at > k_begin else 0, NULL, NULL)
                     ahead = 0

@@ -3,17 +3,18 @@
 A, m × n with m ≥ n, lies in panels of 32 columns, each m rows × 32. What is computed is the plain
 unblocked method: reflection k makes zeros below element (k, k) and is applied to the columns right of
 it. A column's bits depend on the reflections' order alone, so the work may be cut so that a panel and
-the reflections it meets stay in the L2 cache: a panel's 32 reflections are made on one thread, then
-applied to the later panels, a panel a task. Q grows from the identity by the reflections in reverse,
-32 at a time, again a panel a task. Reflections are applied to whole panels: what becomes of column k
-of A after reflection k does not matter, and columns of the identity left of k stay as they are.
+the reflections it meets stay in the L2 cache: a panel's 32 reflections are applied to the later panels,
+a panel a task, of which the first makes the next panel's reflections as well, while others are busy.
+Q grows from the identity by the reflections in reverse, 32 at a time, again a panel a task. Reflections
+are applied to whole panels: what becomes of column k of A after reflection k does not matter, and
+columns of the identity left of k stay as they are.
 """
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from halfwave._cpu.runtime cimport (
-    Hold, View, hw_householder_tiles, parallel_for, tiles, workspace_give, workspace_take,
-    worthwhile_threads,
+    Hold, View, hw_householder_tiles, hw_reflections, parallel_for, tiles, workspace_give,
+    workspace_take, worthwhile_threads,
 )
 
 cdef enum:
@@ -28,10 +29,9 @@ cdef struct Job:
     const hw_householder_tiles *tiles
     View source, target
     int64_t rows, columns, panels, current
+    hw_reflections all
     double scale
     double *a        # panels of A, then of Q
-    double *v        # reflection k at v + k·rows, its first k elements unused
-    double *tau
     double *beta
 
 
@@ -50,26 +50,25 @@ cdef void load_panel(void *context, int64_t p, int worker) noexcept nogil:
                 a[i * PANEL + j] = (<const double *>job.source.data)[at]
 
 
-cdef void reflect(const Job *job, int64_t k, int64_t p) noexcept nogil:
-    job.tiles.apply(job.rows - k, job.v + k * job.rows + k, job.tau[k],
-                    job.a + (p * job.rows + k) * PANEL)
-
-
-cdef void factor_panel(void *context, int64_t index, int worker) noexcept nogil:
-    cdef Job *job = <Job *>context
-    cdef int64_t p = job.current, k
+cdef void factor_panel(Job *job, int64_t p) noexcept nogil:
+    cdef double *panel = job.a + p * job.rows * PANEL
+    cdef int64_t k
     for k in range(p * PANEL, min((p + 1) * PANEL, job.columns)):
-        job.beta[k] = job.tiles.make(
-            job.rows - k, job.a + (p * job.rows + k) * PANEL + k % PANEL,
-            job.v + k * job.rows + k, &job.tau[k])
-        reflect(job, k, p)
+        job.beta[k] = job.tiles.make(&job.all, k, panel + k % PANEL)
+        job.tiles.apply(&job.all, k, k, panel)
+
+
+cdef void first_panel(void *context, int64_t index, int worker) noexcept nogil:
+    factor_panel(<Job *>context, 0)
 
 
 cdef void update_panel(void *context, int64_t index, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
-    cdef int64_t k
-    for k in range(job.current * PANEL, (job.current + 1) * PANEL):
-        reflect(job, k, job.current + 1 + index)
+    cdef int64_t p = job.current + 1 + index
+    job.tiles.apply(&job.all, job.current * PANEL, (job.current + 1) * PANEL - 1,
+                    job.a + p * job.rows * PANEL)
+    if index == 0:
+        factor_panel(job, p)
 
 
 cdef void identity_panel(void *context, int64_t p, int worker) noexcept nogil:
@@ -83,9 +82,9 @@ cdef void identity_panel(void *context, int64_t p, int worker) noexcept nogil:
 
 cdef void grow_panel(void *context, int64_t index, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
-    cdef int64_t first = job.current * PANEL, k
-    for k in range(min(first + PANEL, job.columns) - 1, first - 1, -1):
-        reflect(job, k, job.current + index)
+    cdef int64_t first = job.current * PANEL
+    job.tiles.apply(&job.all, min(first + PANEL, job.columns) - 1, first,
+                    job.a + (job.current + index) * job.rows * PANEL)
 
 
 cdef void store_panel(void *context, int64_t p, int worker) noexcept nogil:
@@ -120,16 +119,17 @@ def orthogonal(source, target, double scale):
     cdef int64_t elements = job.rows * (job.panels * PANEL + job.columns) + 2 * job.columns
     threads = worthwhile_threads(0.3 * job.rows * job.columns * job.columns)
     job.a = <double *>workspace_take(8 * elements)
-    job.v = job.a + job.rows * job.panels * PANEL
-    job.tau = job.v + job.rows * job.columns
-    job.beta = job.tau + job.columns
+    job.all.rows = job.rows
+    job.all.v = job.a + job.rows * job.panels * PANEL
+    job.all.tau = job.all.v + job.rows * job.columns
+    job.beta = job.all.tau + job.columns
     try:
         with nogil:
             parallel_for(load_panel, &job, job.panels, threads)
-        for job.current in range(job.panels):
+            parallel_for(first_panel, &job, 1, 1)
+        for job.current in range(job.panels - 1):
             PyErr_CheckSignals()
             with nogil:
-                parallel_for(factor_panel, &job, 1, 1)
                 parallel_for(update_panel, &job, job.panels - 1 - job.current, threads)
         with nogil:
             parallel_for(identity_panel, &job, job.panels, threads)

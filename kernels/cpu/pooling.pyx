@@ -8,10 +8,14 @@ and the distance between them, so that padding has no part and the bins of a pyr
 
 Elements are visited window row by window row, window column by window column, for many windows side
 by side: with NCHW a row of windows (lanes are columns j), with NHWC one window of neighbouring
-channels. The backward pass finds the maxima again and adds dy where they are, windows ascending; a
-task owns a plane, or a block of channels of an image, so no two tasks add to one element.
+channels. The bins of a pyramid lie irregularly: with NCHW the maxima of the columns of a row of bins
+are found first (lanes are columns of x), then of each bin's columns; of equal ones, and of NaN, the
+first in row-major order, as it must be. The backward pass finds the maxima again and adds dy where
+they are, windows ascending; a task owns a plane, or a block of channels of an image, so no two tasks
+add to one element.
 """
-from libc.stdint cimport int32_t, int64_t
+from cython cimport floating
+from libc.stdint cimport INT32_MAX, int32_t, int64_t
 
 from halfwave._cpu.runtime cimport (
     Hold,
@@ -37,7 +41,8 @@ cdef struct Job:
     int wide, channels_last
     int64_t itemsize, images, channels, blocks
     Windows rows, columns
-    int64_t width, stride, before   # NCHW: of a window with its padding, between windows, padding
+    # NCHW: of a window with its padding, 0 where windows are irregular; between windows; padding.
+    int64_t width, stride, before
     char *x
     char *y     # the forward pass, else NULL
     char *dy
@@ -46,8 +51,14 @@ cdef struct Job:
     int64_t scratch_bytes   # a worker
 
 
+cdef int64_t whole_vectors(int64_t n) noexcept nogil:
+    return (n + 15) // 16 * 16
+
+
 cdef int64_t lanes_of(const Job *job) noexcept nogil:
-    return min(job.channels, <int64_t>CHANNELS) if job.channels_last else job.columns.number
+    if job.channels_last:
+        return min(job.channels, <int64_t>CHANNELS)
+    return job.columns.number + (whole_vectors(job.columns.size) if job.width == 0 else 0)
 
 
 cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best,
@@ -77,6 +88,49 @@ cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best
                     where + low)
 
 
+cdef void best_of_bin(int64_t n, const floating *values, const int32_t *positions, floating *best,
+                      int32_t *where) noexcept nogil:
+    """The largest value and its position, of equal ones the first; of NaN the first, if there is one.
+
+    Selects in place of branches, which nothing could predict."""
+    cdef floating most = values[0]
+    cdef int64_t c, chosen = -1
+    cdef int32_t at = INT32_MAX
+    cdef bint wanted, nan = False
+    for c in range(n):
+        nan |= values[c] != values[c]
+        most = values[c] if values[c] > most else most
+    for c in range(n):
+        wanted = (values[c] != values[c] if nan else values[c] == most) & (positions[c] < at)
+        at = positions[c] if wanted else at
+        chosen = c if wanted else chosen
+    best[0] = values[chosen]
+    where[0] = at
+
+
+cdef void maxima_of_bins(const Job *job, int64_t plane, int64_t i, char *best, int32_t *where,
+                         char *column_best, int32_t *column_where) noexcept nogil:
+    """NCHW: the irregular windows of row i. Lanes beyond the columns see the next row, unused."""
+    cdef int64_t columns = job.columns.size, at = plane * job.rows.size * columns
+    cdef int64_t end = job.images * job.channels * job.rows.size * columns
+    cdef int64_t lanes = whole_vectors(columns), r, row, j, first, count
+    for j in range(lanes):
+        column_where[j] = -1
+    for r in range(job.rows.count[i]):
+        row = (job.rows.first[i] + r) * columns
+        job.tiles.see[job.wide](min(lanes, end - at - row), job.x + (at + row) * job.itemsize, 1,
+                                <int32_t>row, 1, column_best, column_where)
+    for j in range(job.columns.number):
+        first = job.columns.first[j]
+        count = job.columns.count[j]
+        if job.wide:
+            best_of_bin(count, <const double *>column_best + first, column_where + first,
+                        <double *>best + j, where + j)
+        else:
+            best_of_bin(count, <const float *>column_best + first, column_where + first,
+                        <float *>best + j, where + j)
+
+
 cdef void maxima_of_channels(const Job *job, const char *image, int64_t width, int64_t i, int64_t j,
                              char *best, int32_t *where) noexcept nogil:
     """NHWC: window (i, j) of `width` channels, the first of which `image` points to."""
@@ -93,17 +147,23 @@ cdef void maxima_of_channels(const Job *job, const char *image, int64_t width, i
 
 cdef void pool_plane(void *context, int64_t task, int worker) noexcept nogil:
     cdef const Job *job = <const Job *>context
-    cdef int64_t row_bytes = job.columns.number * job.itemsize, i, start
+    cdef int64_t number = job.columns.number, lanes = lanes_of(job), i, start
     cdef int64_t plane_bytes = job.rows.size * job.columns.size * job.itemsize
+    cdef const char *plane = job.x + task * plane_bytes
     cdef char *scratch = job.scratch + worker * job.scratch_bytes
-    cdef int32_t *where = <int32_t *>(scratch + lanes_of(job) * job.itemsize)
+    cdef char *best = scratch
+    cdef int32_t *where = <int32_t *>(scratch + lanes * job.itemsize)
     for i in range(job.rows.number):
-        start = (task * job.rows.number + i) * row_bytes
+        start = (task * job.rows.number + i) * number * job.itemsize
         if job.y != NULL:
-            maxima_of_row(job, job.x + task * plane_bytes, i, job.y + start, where)
+            best = job.y + start
+        if job.width == 0:
+            maxima_of_bins(job, task, i, best, where, scratch + number * job.itemsize,
+                           where + number)
         else:
-            maxima_of_row(job, job.x + task * plane_bytes, i, scratch, where)
-            job.tiles.scatter[job.wide](job.columns.number, job.dy + start, where, 1, 0,
+            maxima_of_row(job, plane, i, best, where)
+        if job.y == NULL:
+            job.tiles.scatter[job.wide](number, job.dy + start, where, 1, 0,
                                         job.dx + task * plane_bytes)
 
 
@@ -191,8 +251,8 @@ cdef int run(Job *job, View *x, rows, columns, int64_t width, int64_t stride, in
 def forward(x, rows, columns, int64_t width, int64_t stride, int64_t before, bint channels_last, y):
     """rows, columns: (first, count, step) of the windows, the first two int64 arrays. All C order.
 
-    Unless channels_last, column window j is the part of j * stride - before + step * (0 … width - 1)
-    that lies in x."""
+    Unless channels_last, or width is 0, column window j is the part of j * stride - before + step *
+    (0 … width - 1) that lies in x. If width is 0, the steps are 1."""
     cdef Hold hold = Hold()
     cdef View vx, vy
     cdef Job job

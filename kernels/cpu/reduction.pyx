@@ -5,7 +5,7 @@
 The tasks are runs of (chunk, channel block) pairs. Where a run of `inner` elements holds a chunk
 or more, the next chunk follows in memory, so the chunks of a channel come one after the other; else
 the channels do, which may share cache lines. A block is one channel or, of small planes, several; or
-up to 512 where channels lie side by side (inner = 1) and are the lanes of vectors: fewer where threads
+up to 1024 where channels lie side by side (inner = 1) and are the lanes of vectors: fewer where threads
 would have nothing to do. Every task writes its chunk's sum to its own place; the chunks' sums are then
 folded channel by channel, so no result depends on who computed what.
 """
@@ -20,6 +20,8 @@ from halfwave._cpu.runtime cimport (
     HW_SUM_CHUNK,
     HW_SUM_LANES,
     HW_SUM_ROWS,
+    HW_SUM_SKEW,
+    HW_SUM_WIDE,
     HW_SUM_WIDTH,
     parallel_for,
     tiles,
@@ -52,7 +54,7 @@ cdef void sum_chunks(void *context, int64_t task, int worker) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef int64_t first = task * job.grain, last = min(first + job.grain, job.chunks * job.blocks)
     cdef int64_t pair, chunk, channel, width, begin, end, c
-    cdef double sums[HW_SUM_WIDTH]
+    cdef double sums[HW_SUM_WIDE]
     cdef char *sum
     for pair in range(first, last):
         if job.inner >= HW_SUM_CHUNK:
@@ -99,9 +101,12 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     job.length = outer * inner
     job.chunks = (job.length + HW_SUM_CHUNK - 1) // HW_SUM_CHUNK
     cdef int threads = worthwhile_threads(<double>job.length * channels * 0.25)
-    if inner == 1:  # 512 KB of lanes at most
-        job.width = min(channels, HW_SUM_WIDTH * 4 // job.itemsize)
-        while job.width > 64 and job.chunks * channels < 2 * threads * job.width and threads > 1:
+    cdef int64_t tasks_a_thread = 1 if source.in_memory else 2
+    if inner == 1:  # 4 MB of lanes at most, which are few beside what is in memory, or 512 KB
+        job.width = HW_SUM_WIDE if source.in_memory else HW_SUM_WIDTH
+        job.width = min(channels, job.width * 4 // job.itemsize)
+        while (job.width > 64 and threads > 1
+               and job.chunks * channels < tasks_a_thread * threads * job.width):
             job.width = (job.width + 1) // 2
     else:
         job.width = min(channels, max(1, min(PLANES, HW_SUM_CHUNK // max(inner, 1))))
@@ -112,7 +117,8 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     cdef int64_t terms = min(job.length, HW_SUM_CHUNK) * job.width
     job.grain = max(1, 32768 // max(terms, 1))
     cdef int64_t tasks = (job.chunks * job.blocks + job.grain - 1) // job.grain
-    job.lanes_bytes = (HW_SUM_ROWS if inner == 1 else HW_SUM_LANES) * job.width * job.itemsize
+    job.lanes_bytes = HW_SUM_ROWS if inner == 1 and not source.in_memory else HW_SUM_LANES
+    job.lanes_bytes = job.lanes_bytes * job.width * job.itemsize + HW_SUM_SKEW
     # A chunk a channel is its sum; and of next to nothing, letting others run costs more than it takes.
     cdef int64_t partial_bytes = 0 if job.chunks == 1 else channels * job.chunks * job.itemsize
     job.lanes = <char *>workspace_take(threads * job.lanes_bytes + partial_bytes)
@@ -135,6 +141,7 @@ cdef int channel_sums_f32(const float *x, int64_t outer, int64_t channels, int64
                           float *result) except -1:
     cdef hw_chunk_source source
     source.x = x
+    source.in_memory = False
     return reduce_channels(tiles().reduction.sum_chunk[0], &source, 0, outer, channels, inner, result)
 
 
@@ -142,6 +149,7 @@ cdef int channel_sums_f64(const double *x, int64_t outer, int64_t channels, int6
                           double *result) except -1:
     cdef hw_chunk_source source
     source.x = x
+    source.in_memory = False
     return reduce_channels(tiles().reduction.sum_chunk[1], &source, 1, outer, channels, inner, result)
 
 

@@ -3,12 +3,12 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, int64_t a_row, int64_t a_k,
-                                 const float *b, int64_t b_k, int64_t b_ahead, float *c,
-                                 int64_t c_row, int flags, const float *row_bias,
+                                 int64_t a_ahead, const float *b, int64_t b_k, int64_t b_ahead,
+                                 float *c, int64_t c_row, int flags, const float *row_bias,
                                  const float *column_bias) noexcept nogil
     ctypedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a_k,
-                                 const double *b, int64_t b_k, int64_t b_ahead, double *c,
-                                 int64_t c_row, int flags, const double *row_bias,
+                                 int64_t a_ahead, const double *b, int64_t b_k, int64_t b_ahead,
+                                 double *c, int64_t c_row, int flags, const double *row_bias,
                                  const double *column_bias) noexcept nogil
     int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
     int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
@@ -156,6 +156,7 @@ cdef extern from "dispatch.h" nogil:
         const void *dy
         const void *alpha
         void *dx
+        int in_memory
         int past
     ctypedef void (*hw_chunk_tile)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                    int64_t channel, int64_t width, int64_t begin, int64_t end,
@@ -163,8 +164,10 @@ cdef extern from "dispatch.h" nogil:
     enum:
         HW_SUM_LANES
         HW_SUM_CHUNK
+        HW_SUM_SKEW
         HW_SUM_ROWS
         HW_SUM_WIDTH
+        HW_SUM_WIDE
     ctypedef struct hw_reduction_tiles:
         hw_chunk_tile sum_chunk[2]
         void (*sum_in_place[2])(void *x, int64_t n, void *result) noexcept nogil
@@ -180,9 +183,14 @@ cdef extern from "dispatch.h" nogil:
         hw_map2_tile backward[3][2]
         hw_prelu_tile prelu[2]
         hw_chunk_tile prelu_backward[2]
+    ctypedef struct hw_reflections:
+        int64_t rows
+        double *v
+        double *tau
     ctypedef struct hw_householder_tiles:
-        double (*make)(int64_t n, const double *x, double *v, double *tau) noexcept nogil
-        void (*apply)(int64_t n, const double *v, double tau, double *panel) noexcept nogil
+        double (*make)(const hw_reflections *all, int64_t k, const double *column) noexcept nogil
+        void (*apply)(const hw_reflections *all, int64_t first, int64_t last,
+                      double *panel) noexcept nogil
     ctypedef struct hw_pooling_tiles:
         void (*see[2])(int64_t n, const void *x, int64_t stride, int32_t position, int32_t step,
                        void *best, int32_t *where) noexcept nogil
@@ -195,7 +203,7 @@ cdef extern from "dispatch.h" nogil:
                             void *scratch, void *gradient) noexcept nogil
     ctypedef struct hw_dropout_tiles:
         void (*apply[2])(int64_t n, const uint32_t *words, uint32_t threshold, double scale,
-                         const void *x, void *y) noexcept nogil
+                         const void *x, void *y, int past) noexcept nogil
     ctypedef struct hw_optimizer_tiles:
         void (*sgd_momentum[2])(int64_t n, void *w, const void *dw, void *velocity,
                                 double learning_rate, double momentum,

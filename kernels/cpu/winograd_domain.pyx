@@ -156,12 +156,12 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
                 count = 8           # 8 + 8 rows cost less than 14 + 2
             if size == 4:
                 kernels.contraction.f32[count](
-                    steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k,
+                    steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k, 0,
                     <const float *>b + begin * kernels.pair, kernels.pair, 0,
                     <float *>c + row * c_row, c_row, flags, NULL, NULL)
             else:
                 kernels.contraction.f64[count](
-                    steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k,
+                    steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k, 0,
                     <const double *>b + begin * kernels.pair, kernels.pair, 0,
                     <double *>c + row * c_row, c_row, flags, NULL, NULL)
             row += count

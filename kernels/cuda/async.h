@@ -15,6 +15,7 @@ HW_FUNCTION void hw_copy_async(void *shared, const void *global, bool filled = t
     if ((uintptr_t)shared % SIZE || (filled && (uintptr_t)global % SIZE))
         hw_host::fail("a misaligned asynchronous copy");
     hw_host::current->open.push_back({shared, global, SIZE, filled ? (unsigned)SIZE : 0u});
+    if (hw_host::copies_at_once) hw_host::land(hw_host::current->open.back());
 }
 HW_FUNCTION void hw_copies_commit() {
     hw_host::current->groups.push_back(std::move(hw_host::current->open));
@@ -23,10 +24,8 @@ HW_FUNCTION void hw_copies_commit() {
 template <int LEFT> HW_FUNCTION void hw_copies_wait() {
     auto &groups = hw_host::current->groups;
     for (; groups.size() > LEFT; groups.erase(groups.begin()))
-        for (auto &copy : groups.front()) {
-            std::memset(copy.to, 0, copy.size);
-            if (copy.filled) std::memcpy(copy.to, copy.from, copy.filled);
-        }
+        for (auto &copy : groups.front())
+            if (!hw_host::copies_at_once) hw_host::land(copy);
 }
 #else
 template <int SIZE>

@@ -328,7 +328,10 @@ HW_FUNCTION void hw_contract(const A &a, const B &b, const Sink &c, int64_t row,
             left -= Tile::STEP;
         }
         bool last = terms <= (int64_t)(segment + 1) * HW_SEGMENT;
-        if (last) __syncthreads(); /* of one segment alone the totals take the stages' place */
+        if (last) {              /* of one segment alone the totals take the stages' place */
+            hw_copies_wait<0>(); /* where steps beyond the end still put zeros */
+            __syncthreads();
+        }
         hw_fold<Tile>(s, segment % HW_SEGMENTS == 0, totals);
         if (last || segment % HW_SEGMENTS == HW_SEGMENTS - 1)
             hw_store<Tile>(c, row, column, segment < HW_SEGMENTS, last, totals);

@@ -56,7 +56,7 @@ template <class I> HW_FUNCTION int64_t element(const Where &where, I i) {
     return at + (int64_t)i * where.steps[0];
 }
 
-/* `draw` has the types Given and Out; draw.one(given) is a variate, draw.all(given, out, N) makes
+/* `draw` has the types Given and Out; draw.one(given) is a variate, draw.all(given, made) makes
  * those of N words a lane. */
 template <class Draw>
 HW_FUNCTION void fill(const Where &where, typename Draw::Out *out, Draw draw) {

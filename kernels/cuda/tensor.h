@@ -162,6 +162,7 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
                     hw_mma<PRECISION>(sum[m][n], of_a[m], of_b[n]);
         }
     }
+    hw_copies_wait<0>();
 #pragma unroll
     for (int m = 0; m < Tile::DOWN; m++)
 #pragma unroll

@@ -177,7 +177,8 @@ def spatial_pyramid_pool(
         `relu`.
     """
     x, sizes = _pyramid(x, levels, layout)
-    batch, height, width, channels = x.shape
+    last = layout == "NHWC"
+    batch, height, width, channels = x.shape if last else (x.shape[i] for i in (0, 2, 3, 1))
     features = channels * sum(n * n for n in sizes)
     _arrays.shape((batch, features), "x and levels")
     y, finish = _arrays.output(out, (batch, features), x.dtype, [x])
@@ -185,11 +186,11 @@ def spatial_pyramid_pool(
         for n, part in _levels(y, sizes, channels):
             if _arrays.on_gpu(x):
                 rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
-                _cuda.forward(_channels_second(x, True), rows, columns, layout == "NHWC", part)
+                _cuda.forward(_channels_second(x, last), rows, columns, last, part)
                 continue
-            bins = np.empty((batch, n, n, channels), x.dtype)
-            _cpu.forward(x, _bins(height, n), _bins(width, n), 1, 1, 0, True, bins)
-            part[...] = bins.transpose(0, 3, 1, 2)
+            bins = np.empty((batch, n, n, channels) if last else part.shape, x.dtype)
+            _cpu.forward(x, _bins(height, n), _bins(width, n), 0, 1, 0, last, bins)
+            part[...] = bins.transpose(0, 3, 1, 2) if last else bins
     return finish()
 
 
@@ -226,7 +227,8 @@ def spatial_pyramid_pool_backward(
     """
     given = _arrays.array(x, "x", ndim=4)
     x, sizes = _pyramid(given, levels, layout)
-    batch, height, width, channels = x.shape
+    last = layout == "NHWC"
+    batch, height, width, channels = x.shape if last else (x.shape[i] for i in (0, 2, 3, 1))
     dy = _arrays.array(dy, "dy", beside=x, like="x is")
     y_shape = (batch, channels * sum(n * n for n in sizes))
     if dy.shape != y_shape:
@@ -234,16 +236,15 @@ def spatial_pyramid_pool_backward(
             f"dy must have shape {y_shape}, as spatial_pyramid_pool gives, not {dy.shape}"
         )
     dx, finish = _arrays.output(out, given.shape, x.dtype, [dy, given])
-    sums = _arrays.library(x).zeros(x.shape, x.dtype)
+    dx.fill(0)
     if dy.size:
         for n, part in _levels(dy, sizes, channels):
             if _arrays.on_gpu(x):
                 rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
-                _cuda.backward(part, _channels_second(x, True), rows, columns, True, sums)
+                _cuda.backward(part, _channels_second(x, last), rows, columns, last, dx)
                 continue
-            bins = np.ascontiguousarray(part.transpose(0, 2, 3, 1))
-            _cpu.backward(bins, x, _bins(height, n), _bins(width, n), 1, 1, 0, True, sums)
-    dx[...] = sums if layout == "NHWC" else sums.transpose(0, 3, 1, 2)
+            bins = np.ascontiguousarray(part.transpose(0, 2, 3, 1) if last else part)
+            _cpu.backward(bins, x, _bins(height, n), _bins(width, n), 0, 1, 0, last, dx)
     return finish()
 
 
@@ -318,7 +319,7 @@ def _check_plane(sizes: Sequence[int]) -> None:
 
 
 def _pyramid(x: Any, levels: Any, layout: Any) -> tuple[np.ndarray, tuple[int, ...]]:
-    """x with its channels last, contiguous, and the levels."""
+    """x, contiguous, and the levels."""
     x = _arrays.array(x, "x", ndim=4)
     if isinstance(levels, (str, bytes)) or not isinstance(levels, Sequence):
         raise TypeError(f"levels must be a sequence of integers, not {type(levels).__name__}")
@@ -326,10 +327,9 @@ def _pyramid(x: Any, levels: Any, layout: Any) -> tuple[np.ndarray, tuple[int, .
     if not sizes:
         raise ValueError("levels must name at least one level")
     _arrays.choice(layout, "layout", LAYOUTS)
-    x = x if layout == "NHWC" else x.transpose(0, 2, 3, 1)
     if not _arrays.on_gpu(x):  # whose kernel takes any strides
         x = _arrays.contiguous(x)
-    _check_plane(x.shape[1:3])
+    _check_plane(x.shape[1:3] if layout == "NHWC" else x.shape[2:])
     return x, sizes
 
 

@@ -2,9 +2,9 @@
  *
  * A block's threads are fibres (ucontext), switched at barriers and shuffles only, in one of
  * several orders; blocks run one after another. Shared memory holds NaN (all bits set) before each
- * block, and an asynchronous copy happens when it is waited for, as late as it may: a missing
- * barrier or wait is a wrong result in one of the orders. Global memory is the host's, so that
- * address and undefined-behaviour sanitizers see it. */
+ * block, and an asynchronous copy happens when it is waited for, as late as it may, or in one of
+ * the orders at once, as early as it may: a missing barrier or wait is a wrong result in some
+ * order. Global memory is the host's, so that address and undefined-behaviour sanitizers see it. */
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -91,6 +91,7 @@ inline std::vector<Fibre> fibres;
 inline std::vector<char> stacks;
 inline ucontext_t scheduler;
 inline jmp_buf scheduler_point;
+inline bool copies_at_once;
 inline Fibre *current;
 inline dim3 grid, block;
 inline uint3 block_index;
@@ -126,9 +127,16 @@ inline void leave_fibre() {
 #endif
 }
 
+inline void land(const Copy &copy) {
+    std::memset(copy.to, 0, copy.size);
+    if (copy.filled) std::memcpy(copy.to, copy.from, copy.filled);
+}
+
 inline void start() {
     body(body_argument);
     if (!current->open.empty()) fail("asynchronous copies were never committed");
+    for (auto &group : current->groups) /* they may yet land in memory that is used again */
+        if (!group.empty()) fail("asynchronous copies were never waited for");
     current->finished = true;
     leave_fibre();
 }
@@ -249,6 +257,7 @@ int launch(void (*kernel)(A...), const Launch &l, std::index_sequence<I...>) {
     fibres.resize(std::max<size_t>(fibres.size(), threads));
     stacks.resize(std::max(stacks.size(), (size_t)threads * STACK));
     random_state = l.seed;
+    copies_at_once = l.order == 1;
     uint64_t count = (uint64_t)grid.x * grid.y * grid.z;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t b = l.order == 1 ? count - 1 - i : i;

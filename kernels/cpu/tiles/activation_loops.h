@@ -2,7 +2,7 @@
 #include "lanes.h"
 #include "stream.h"
 
-#define MANY_SLOPES HW_SUM_PIECE
+#define MANY_SLOPES HW_SUM_RUN
 #define LONG_RUN 1024
 #define STREAMED_RUN 128
 
@@ -16,7 +16,7 @@ static void TYPED(relu_backward)(int64_t n, const void *gradient, const void *in
                                  int past) {
     const REAL *dy = gradient, *x = input;
     REAL *dx = to;
-    HW_MAP(REAL, n, x, dx, past, x[i] <= 0 ? 0 : dy[i]);
+    HW_MAP_2(REAL, n, x, dy, dx, past, x[i] <= 0 ? 0 : dy[i]);
 }
 
 static void TYPED(sigmoid)(int64_t n, const void *from, void *to, int past) {
@@ -29,7 +29,7 @@ static void TYPED(sigmoid_backward)(int64_t n, const void *gradient, const void 
                                     int past) {
     const REAL *dy = gradient, *y = output;
     REAL *dx = to;
-    HW_MAP(REAL, n, y, dx, past, dy[i] * (y[i] * (1 - y[i])));
+    HW_MAP_2(REAL, n, y, dy, dx, past, dy[i] * (y[i] * (1 - y[i])));
 }
 
 static void TYPED(tanh)(int64_t n, const void *from, void *to, int past) {
@@ -42,15 +42,19 @@ static void TYPED(tanh_backward)(int64_t n, const void *gradient, const void *ou
                                  int past) {
     const REAL *dy = gradient, *y = output;
     REAL *dx = to;
-    HW_MAP(REAL, n, y, dx, past, dy[i] * ((1 - y[i]) * (1 + y[i])));
+    HW_MAP_2(REAL, n, y, dy, dx, past, dy[i] * ((1 - y[i]) * (1 + y[i])));
 }
 
 /* Few channels side by side make short rows: repeats their slopes to fill a longer one. Returns its
  * length, a multiple of `channels`. */
 static int64_t TYPED(repeat_slopes)(const REAL **alpha, int64_t channels, REAL *repeated) {
     if (channels > MANY_SLOPES / 2) return channels;
-    int64_t length = MANY_SLOPES / channels * channels;
-    for (int64_t i = 0; i < length; i++) repeated[i] = (*alpha)[i % channels];
+    int64_t length = MANY_SLOPES / channels * channels, more;
+    memcpy(repeated, *alpha, (size_t)channels * sizeof(REAL));
+    for (int64_t done = channels; done < length; done += more) {
+        more = done < length - done ? done : length - done;
+        memcpy(repeated + done, repeated, (size_t)more * sizeof(REAL));
+    }
     *alpha = repeated;
     return length;
 }
@@ -99,14 +103,14 @@ static inline REAL TYPED(slope_term)(REAL dy, REAL x) { return x > 0 ? 0 : dy * 
 static inline __attribute__((always_inline)) void
 TYPED(prelu_backward_row)(int64_t n, const REAL *dy, const REAL *x, const REAL *alpha, int step,
                           REAL *dx, REAL *lanes, int first, int past) {
-    HW_MAP(REAL, n, x, dx, past,
-           (lanes[i] =
-                first ? TYPED(slope_term)(dy[i], x[i]) : lanes[i] + TYPED(slope_term)(dy[i], x[i]),
-            x[i] > 0 ? dy[i] : alpha[i * step] * dy[i]));
+    HW_MAP_2(REAL, n, x, dy, dx, past,
+             (lanes[i] = first ? TYPED(slope_term)(dy[i], x[i])
+                               : lanes[i] + TYPED(slope_term)(dy[i], x[i]),
+              x[i] > 0 ? dy[i] : alpha[i * step] * dy[i]));
 }
 
-static void TYPED(add_slope_terms)(const hw_chunk_source *source, const TYPED(run) * run,
-                                   REAL *lanes) {
+static __attribute__((noinline)) void TYPED(add_slope_terms)(const hw_chunk_source *source,
+                                                             const TYPED(run) * run, REAL *lanes) {
     const REAL *x = (const REAL *)source->x + run->offset;
     const REAL *dy = (const REAL *)source->dy + run->offset;
     const REAL *alpha = (const REAL *)source->alpha + run->channel;
@@ -123,17 +127,28 @@ static void TYPED(add_slope_terms)(const hw_chunk_source *source, const TYPED(ru
         TYPED(prelu_backward_row)(run->length, dy, x, alpha, 1, dx, lanes, 0, past);
 }
 
+/* Where dx is streamed, lanes and slopes are shifted to lie in their cache lines as the chunk's dx
+ * does in its: vectors that cross lines would cost a third of the speed. */
 static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channels, int64_t inner,
                                   int64_t channel, int64_t width, int64_t begin, int64_t end,
-                                  void *lanes, void *result) {
+                                  void *scratch, void *result) {
+    int64_t offset = (begin / inner * channels + channel) * inner + begin % inner;
+    uintptr_t skew = source->past ? (uintptr_t)((REAL *)source->dx + offset) % HW_SUM_SKEW : 0;
+    REAL *lanes = (REAL *)((char *)scratch + skew);
+    if (inner > 1) {
+        TYPED(walk_planes)(TYPED(add_slope_terms), source, channels, inner, channel, width, begin,
+                           end, lanes, result);
+        return;
+    }
     hw_chunk_source with_slopes = *source; /* as long as the runs of short rows are */
     const REAL *alpha = source->alpha;
-    REAL repeated[MANY_SLOPES];
-    if (inner == 1) TYPED(repeat_slopes)(&alpha, channels, repeated);
+    _Alignas(64) REAL repeated[MANY_SLOPES + HW_SUM_SKEW / sizeof(REAL)];
+    TYPED(repeat_slopes)(&alpha, channels, (REAL *)((char *)repeated + skew));
     with_slopes.alpha = alpha;
-    if (inner == 1) TYPED(walk_rows)
-    (TYPED(add_slope_terms), NULL, &with_slopes, channels, channel, width, begin, end, lanes,
-     result);
-    else TYPED(walk_planes)(TYPED(add_slope_terms), source, channels, inner, channel, width, begin,
-                            end, lanes, result);
+    if (source->in_memory)
+        TYPED(walk_rows_in_order)(TYPED(add_slope_terms), &with_slopes, channels, channel, width,
+                                  begin, end, lanes, result);
+    else
+        TYPED(walk_rows)(TYPED(add_slope_terms), NULL, &with_slopes, channels, channel, width,
+                         begin, end, lanes, result);
 }

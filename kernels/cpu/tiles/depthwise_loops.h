@@ -19,7 +19,7 @@ static void TYPED(turn)(int64_t m, int64_t n, const REAL *from, int64_t step, RE
         if (p > m - SIDE) p = m - SIDE;
         for (int64_t q = 0; q < n; q += SIDE) {
             if (q > n - SIDE) q = n - SIDE;
-            __builtin_prefetch(from + (p + q / SIDE % SIDE) * step + q + ahead, 0, 2);
+            __builtin_prefetch(from + (p + (q + SIDE - 1) / SIDE % SIDE) * step + q + ahead, 0, 2);
             SQUARE(from + p * step + q, step, to + q * stride + p, stride);
         }
     }

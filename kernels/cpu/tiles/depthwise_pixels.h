@@ -203,7 +203,7 @@ INLINE void TYPED(sums_at)(const hw_pixel_sums *job, const int rows, const int a
             for (int u = 0; u < (window ? across : 1); u++, j++, dy += job->dy_step) {
                 if (j == count) goto next;
                 VEC gradient = AT(dy);
-                if (step > 0 && rows > 1 && job->x_ahead) {
+                if (rows == 3 && job->x_ahead) {
                     __builtin_prefetch(dy_ahead, 0, 2);
 #pragma GCC unroll 4
                     for (int k = 0; k < step * step; k++)

@@ -198,4 +198,3 @@ static hw_rows_tile TYPED(choose_rows)(int64_t side, int64_t step) {
     if (side == 5 && step == 2) return TYPED(tile_rows_4_5_2);
     return TYPED(tile_rows_4_0_1);
 }
-#undef KEEP_WEIGHTS

@@ -6,15 +6,19 @@
  * of less than half a vector go by two, one in each half. From row to row three sums are under way:
  * of the output above, which ends, of the one here, and of the one below, which begins. */
 
-/* Three taps of a row. */
-INLINE VEC TYPED(meet)(const VEC *weight, VEC x0, VEC x1, VEC x2, VEC sum) {
-    return FMA(weight[2], x2, FMA(weight[1], x1, FMA(weight[0], x0, sum)));
-}
-
 /* One value, or two, for the halves of a vector. */
 INLINE VEC TYPED(spread)(const REAL *from, int64_t apart, const int many) {
     VEC one = from[0] - (VEC){0};
     return many == 1 ? one : SHUFFLE(HALVES, one, from[apart] - (VEC){0});
+}
+
+/* Three taps of a row: their weights, or where to read them. */
+INLINE VEC TYPED(meet)(const VEC *weight, const REAL *w, int64_t apart, const int many,
+                       const VEC *x, VEC sum) {
+#pragma GCC unroll 3
+    for (int s = 0; s < 3; s++)
+        sum = FMA(KEEP_WEIGHTS ? weight[s] : TYPED(spread)(w + s, apart, many), x[s], sum);
+    return sum;
 }
 
 INLINE VEC TYPED(load_planes)(const REAL *from, int64_t n, int64_t apart, const int many) {
@@ -39,30 +43,35 @@ INLINE void TYPED(planes_at)(const hw_planes *job, const int many, const int bac
     const int64_t n = job->columns, x_row = backward ? -job->x_row : job->x_row;
     const int64_t y_row = backward ? -job->y_row : job->y_row;
     const VEC zero = {0};
-    VEC weight[9], bias = {0}, sum = {0}, next;
+    VEC weight[9] = {0}, bias = {0}, sum = {0}, met[3] = {0}, next;
     if (backward) { /* later taps meet earlier rows */
         x -= (job->rows - 1) * x_row;
         y -= (job->rows - 1) * y_row;
     }
 #pragma GCC unroll 9
-    for (int t = 0; t < 9; t++) weight[t] = TYPED(spread)(w + t, job->w_plane, many);
+    for (int t = 0; t < 9 && KEEP_WEIGHTS; t++)
+        weight[t] = TYPED(spread)(w + t, job->w_plane, many);
     if (job->bias)
         bias = TYPED(spread)((const REAL *)job->bias + k * job->bias_plane, job->bias_plane, many);
-    next = TYPED(meet)(weight, zero, zero, zero, zero);
+#define MEET(r, sum) TYPED(meet)(weight + 3 * r, w + 3 * r, job->w_plane, many, met, sum)
+    next = MEET(0, zero);
     for (int64_t i = 0;; i++, x += x_row) {
         VEC here = i < job->rows ? TYPED(load_planes)(x, n, job->x_plane, many) : zero;
-        VEC left = SHUFFLE(BEFORE, here, here), right = SHUFFLE(AFTER, here, here);
-        VEC first = backward ? right : left, last = backward ? left : right;
+        __asm__("" : "+r"(w)); /* else compilers keep the weights, and spill them */
+        met[backward ? 2 : 0] = SHUFFLE(BEFORE, here, here);
+        met[1] = here;
+        met[backward ? 0 : 2] = SHUFFLE(AFTER, here, here);
         if (i > 0) {
-            sum = TYPED(meet)(weight + 6, first, here, last, sum);
+            sum = MEET(2, sum);
             if (job->bias) sum = sum + bias;
             TYPED(store_planes)(y, n, job->y_plane, many, sum);
             y += y_row;
         }
         if (i == job->rows) break;
-        sum = TYPED(meet)(weight + 3, first, here, last, next);
-        next = TYPED(meet)(weight, first, here, last, zero);
+        sum = MEET(1, next);
+        next = MEET(0, zero);
     }
+#undef MEET
 }
 
 static void TYPED(correlate_planes)(const hw_planes *job) {
@@ -76,3 +85,4 @@ static void TYPED(correlate_planes)(const hw_planes *job) {
     for (; job->backward && k < job->planes; k++) TYPED(planes_at)(job, 1, 1, k);
     for (; k < job->planes; k++) TYPED(planes_at)(job, 1, 0, k);
 }
+#undef KEEP_WEIGHTS

@@ -6,12 +6,20 @@
 
 #define HW_PANEL 32 /* columns of a panel, whose rows lie one behind the other */
 
+/* Reflection k is 1 - tau[k] v vᵀ, with v at v + k * rows, its first k elements 0 and not stored.
+ */
 typedef struct {
-    /* v, of n elements, and tau such that (1 - tau v vᵀ) x = (beta, 0, 0, …), for the x that is
-     * x[0], x[HW_PANEL], x[2 HW_PANEL], …; returns beta. */
-    double (*make)(int64_t n, const double *x, double *v, double *tau);
-    /* Applies it to n rows of a panel. */
-    void (*apply)(int64_t n, const double *v, double tau, double *panel);
+    int64_t rows;
+    double *v, *tau;
+} hw_reflections;
+
+typedef struct {
+    /* v and tau of reflection k such that it makes (beta, 0, 0, …) of a panel's column from row k
+     * down; returns beta. */
+    double (*make)(const hw_reflections *all, int64_t k, const double *column);
+    /* Applies reflections `first` to `last` to a panel, downwards where `last` is the smaller one.
+     */
+    void (*apply)(const hw_reflections *all, int64_t first, int64_t last, double *panel);
 } hw_householder_tiles;
 
 #endif

@@ -114,8 +114,8 @@ static inline void TYPED(fold_rows)(int64_t count, int64_t n, const REAL *rows, 
 }
 
 /* Channels side by side. With row l the rows l + 256, l + 512, … are taken, whose lanes are folded
- * with its own: of the lanes 256 are left, which the second-level cache holds. Reading from sixteen
- * places keeps more lines on their way than reading one after the other. */
+ * with its own: of the lanes 256 are left, which the second-level cache holds. For what lies in a
+ * cache; and for sums alone, as adding one after the other keeps fewer lines on their way. */
 static inline __attribute__((always_inline, unused)) void
 TYPED(walk_rows)(TYPED(adder) add, TYPED(folder) fold_16, const hw_chunk_source *source,
                  int64_t channels, int64_t channel, int64_t width, int64_t begin, int64_t end,
@@ -146,5 +146,26 @@ TYPED(walk_rows)(TYPED(adder) add, TYPED(folder) fold_16, const hw_chunk_source 
         }
     }
     TYPED(fold)(lanes, rows, width);
+    for (int64_t c = 0; c < width; c++) result[c] = lanes[c];
+}
+
+/* The same in the order of memory, several rows a run: for what comes from there and goes back to
+ * it, which is a third faster than at sixteen places at once, though the lanes fill the
+ * second-level cache. */
+static inline __attribute__((always_inline, unused)) void
+TYPED(walk_rows_in_order)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels,
+                          int64_t channel, int64_t width, int64_t begin, int64_t end, REAL *lanes,
+                          REAL *result) {
+    int64_t n = end - begin, run_rows = channels == width ? HW_SUM_RUN / width : 1;
+    for (int64_t at = 0, rows; at < n; at += rows) {
+        int64_t lane = at % HW_SUM_LANES;
+        rows = run_rows > 1 ? run_rows : 1;
+        if (rows > HW_SUM_LANES - lane) rows = HW_SUM_LANES - lane;
+        if (rows > n - at) rows = n - at;
+        TYPED(run)
+        run = {(begin + at) * channels + channel, rows * width, channel, 1, at < HW_SUM_LANES};
+        add(source, &run, lanes + lane * width);
+    }
+    TYPED(fold)(lanes, n < HW_SUM_LANES ? n : HW_SUM_LANES, width);
     for (int64_t c = 0; c < width; c++) result[c] = lanes[c];
 }

@@ -15,7 +15,7 @@
 #endif
 
 #define HW_BLOCK 256  /* bytes */
-#define HW_AHEAD 2048 /* bytes from a block to what is asked for meanwhile */
+#define HW_AHEAD 1024 /* bytes from a block to what is asked for meanwhile */
 
 typedef int32_t any_vector __attribute__((vector_size(HW_BYTES), may_alias));
 
@@ -37,30 +37,35 @@ static inline void hw_stream_block(void *to, const void *from) {
     }
 }
 
-/* y[i] = the expression in i, for i < n: by streaming where `past` is set. `x` is what is read. */
-#define HW_MAP(real, n, x, y, past, ...)                                           \
-    do {                                                                           \
-        int64_t done = 0;                                                          \
-        if (past) {                                                                \
-            enum { LENGTH = HW_BLOCK / sizeof(real) };                             \
-            int64_t head = (int64_t)(-(uintptr_t)(y) % 64 / sizeof(real));         \
-            if (head > (n)) head = (n);                                            \
-            for (int64_t i = 0; i < head; i++) (y)[i] = (__VA_ARGS__);             \
-            for (done = head; done + LENGTH <= (n); done += LENGTH) {              \
-                _Alignas(64) real block[LENGTH];                                   \
-                for (int64_t l = 0; l < HW_BLOCK; l += 64)                         \
-                    __builtin_prefetch((const char *)((x) + done) + HW_AHEAD + l); \
-                HW_INDEPENDENT                                                     \
-                for (int64_t l = 0; l < LENGTH; l++) {                             \
-                    int64_t i = done + l;                                          \
-                    block[l] = (__VA_ARGS__);                                      \
-                }                                                                  \
-                hw_stream_block((y) + done, block);                                \
-            }                                                                      \
-        }                                                                          \
-        HW_INDEPENDENT                                                             \
-        for (int64_t i = done; i < (n); i++) (y)[i] = (__VA_ARGS__);               \
+/* y[i] = the expression in i, for i < n: by streaming where `past` is set. x, and z if not NULL,
+ * are what is read. */
+#define HW_MAP_2(real, n, x, z, y, past, ...)                                             \
+    do {                                                                                  \
+        int64_t done = 0;                                                                 \
+        if (past) {                                                                       \
+            enum { LENGTH = HW_BLOCK / sizeof(real) };                                    \
+            int64_t head = (int64_t)(-(uintptr_t)(y) % 64 / sizeof(real));                \
+            if (head > (n)) head = (n);                                                   \
+            for (int64_t i = 0; i < head; i++) (y)[i] = (__VA_ARGS__);                    \
+            for (done = head; done + LENGTH <= (n); done += LENGTH) {                     \
+                _Alignas(64) real block[LENGTH];                                          \
+                for (int64_t l = 0; l < HW_BLOCK; l += 64) {                              \
+                    __builtin_prefetch((const char *)((x) + done) + HW_AHEAD + l);        \
+                    if (z) __builtin_prefetch((const char *)((z) + done) + HW_AHEAD + l); \
+                }                                                                         \
+                HW_INDEPENDENT                                                            \
+                for (int64_t l = 0; l < LENGTH; l++) {                                    \
+                    int64_t i = done + l;                                                 \
+                    block[l] = (__VA_ARGS__);                                             \
+                }                                                                         \
+                hw_stream_block((y) + done, block);                                       \
+            }                                                                             \
+        }                                                                                 \
+        HW_INDEPENDENT                                                                    \
+        for (int64_t i = done; i < (n); i++) (y)[i] = (__VA_ARGS__);                      \
     } while (0)
+
+#define HW_MAP(real, n, x, y, past, ...) HW_MAP_2(real, n, x, (const real *)0, y, past, __VA_ARGS__)
 
 /* The same for a statement that makes elements [at, at + length) of y in `piece`. */
 #define HW_STREAM_PIECES(real, n, y, make)                                       \
