@@ -65,7 +65,8 @@ cdef enum:
 
 cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_t column, int64_t columns,
                     int64_t k, const real *a, int64_t a_row, int64_t a_k, int64_t a_ahead,
-                    const real *b, int64_t b_k, int flags) noexcept nogil:
+                    const real *b, int64_t b_k, const real *next, int64_t next_k,
+                    int flags) noexcept nogil:
     """A tile that c cannot take as it is: computed beside it, then copied run by run."""
     cdef real tile[16 * 64]
     cdef real column_bias[64]
@@ -79,8 +80,8 @@ cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_
                 tile[i * width + j] = line[to[j]]
     if flags & HW_COLUMN_BIAS:
         memcpy(column_bias, <const real *>product.column_bias + column, columns * sizeof(real))
-    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, a_ahead, b, b_k, 0, tile,
-                   width, flags, <const real *>product.row_bias + row, column_bias)
+    run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, a_ahead, b, b_k, next,
+                   next_k, tile, width, flags, <const real *>product.row_bias + row, column_bias)
     j = 0
     while j < columns:
         count = run_of(to + j, columns - j, 1)
@@ -93,38 +94,36 @@ cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_
         j += count
 
 
-# What the next segment, or the next panels, will read: asked for a little with every tile.
+# What the next segment, or the next panels, will read, where prefetchers do not do better by themselves.
 cdef struct Ahead:
-    int64_t steps
-    const char *a               # pieces of so many bytes, one a step
+    int64_t steps               # of a, whose rows are adjacent: pieces of so many bytes, one a step
+    const char *a
     int64_t a_step, a_bytes
-    const char *b
-    int64_t b_step, b_bytes
+    int64_t column, columns     # of b
+    int64_t k_begin
 
 
 cdef Ahead look_ahead(const Product *product, int64_t row, int64_t rows, int64_t column,
                       int64_t columns, int64_t k_begin) noexcept nogil:
-    """Of these rows and columns, from k_begin; no steps where prefetchers do better by themselves."""
+    """Of these rows and columns, from k_begin."""
     cdef const Contraction *problem = product.problem
     cdef int64_t size = problem.itemsize
     cdef Ahead ahead
     memset(&ahead, 0, sizeof(Ahead))
     if k_begin >= product.k_end or columns <= 0:
         return ahead
-    ahead.steps = min(HW_SEGMENT, product.k_end - k_begin)
     if product.a_row_adjacent and product.a_k.even:
+        ahead.steps = min(HW_SEGMENT, product.k_end - k_begin)
         ahead.a = product.a + (problem.a_row[row] + problem.a_k[k_begin]) * size
         ahead.a_step, ahead.a_bytes = product.a_k.stride * size, rows * size
     if product.b_column_adjacent and product.b_k.even and product.few_strips:
-        ahead.b = product.b + (problem.b_column[column] + problem.b_k[k_begin]) * size
-        ahead.b_step, ahead.b_bytes = product.b_k.stride * size, columns * size
+        ahead.column, ahead.columns, ahead.k_begin = column, columns, k_begin
     return ahead
 
 
-cdef inline void ask(const Ahead *ahead, int64_t part, int64_t parts) noexcept nogil:
-    cdef int64_t begin = ahead.steps * part // parts, count = ahead.steps * (part + 1) // parts - begin
-    fetch(ahead.a + begin * ahead.a_step, ahead.a_step, count, ahead.a_bytes)
-    fetch(ahead.b + begin * ahead.b_step, ahead.b_step, count, ahead.b_bytes)
+cdef inline void ask_for_a(const Ahead *ahead, int64_t part, int64_t parts) noexcept nogil:
+    cdef int64_t begin = ahead.steps * part // parts, end = ahead.steps * (part + 1) // parts
+    fetch(ahead.a + begin * ahead.a_step, ahead.a_step, end - begin, ahead.a_bytes)
 
 
 cdef void block(Product *product, int64_t index, real *packing, real typed) noexcept nogil:
@@ -157,6 +156,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
     cdef bint fits[MOST_PANELS]         # c takes a whole tile there
     cdef const real *b
     cdef const real *a
+    cdef const real *next
     cdef real *strip_memory = packing + product.block_panels * panel_size
     cdef int64_t group = 0, group_end = 0       # rows of a packed together
     cdef int64_t a_row = 0, a_k = 0, a_ahead, b_k, k_begin, k, strip, panel, row, rows, column, columns
@@ -214,7 +214,11 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                 i = panel - panel_begin
                 column = panel * width
                 if ahead.steps:
-                    ask(&ahead, (strip - strip_begin) * (panel_end - panel_begin) + i, tiles)
+                    ask_for_a(&ahead, (strip - strip_begin) * (panel_end - panel_begin) + i, tiles)
+                next = NULL
+                if i * width < ahead.columns and (strip - strip_begin) == i % (strip_end - strip_begin):
+                    next = (<const real *>product.b + problem.b_column[ahead.column + i * width]
+                            + problem.b_k[ahead.k_begin])
                 if i * width < in_place:
                     b = <const real *>product.b + problem.b_k[k_begin] + problem.b_column[column]
                     b_k = product.b_k.stride
@@ -222,14 +226,14 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                     b, b_k = packing + i * panel_size, pitch
                 if even and fits[i]:
                     run_tile[real](
-                        product, False, rows, k, a, a_row, a_k, a_ahead, b, b_k, 0,
-                        c + product.c_row[row] + product.c_column[column], stride,
-                        flags, <const real *>product.row_bias + row,
+                        product, False, rows, k, a, a_row, a_k, a_ahead, b, b_k, next,
+                        product.b_k.stride, c + product.c_row[row] + product.c_column[column],
+                        stride, flags, <const real *>product.row_bias + row,
                         <const real *>product.column_bias + column)
                 else:
                     columns = min(width, problem.columns - column)
                     edge_tile[real](product, c, row, rows, column, columns, k, a, a_row, a_k, a_ahead,
-                                    b, b_k, flags)
+                                    b, b_k, next, product.b_k.stride, flags)
                 a_ahead = 0
         k_begin += k
 

@@ -83,9 +83,10 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
     cdef int64_t line_length = (panel_end - panel_begin) * width + PAD
     cdef int64_t k_begin = product.k_begin, k_end, at, k, panel, column, columns
     cdef int64_t steps = steps_at_once(product)
-    cdef int64_t strip, row, height, a_row = 0, a_k = 0, b_k = 0, ahead = 0, i, j
+    cdef int64_t strip, row, height, a_row = 0, a_k = 0, b_k = 0, i, j
     cdef const real *a
     cdef const real *b
+    cdef const real *next
     cdef real *chains = packing + width * HW_SEGMENT
     cdef real *strip_memory = chains + rows * (line_of_b(product) + PAD)
     cdef real *c = <real *>product.c
@@ -107,19 +108,19 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
                 if product.b_rows_adjacent and columns == width:
                     b = <const real *>product.b + problem.b_k[at] + problem.b_column[column]
                     b_k = product.b_k.stride
-                    ahead = steps * b_k if at + 2 * steps <= product.k_end else 0
+                    next = b + steps * b_k if at + 2 * steps <= product.k_end else NULL
                 else:
                     b_k = width if columns * 2 > width else width // 2
                     pack_b[real](product, column, columns, at, k, packing, 0, b_k)
-                    b, ahead = packing, 0
+                    b, next = packing, NULL
                 for strip in range(product.strips):
                     row = rows * strip // product.strips
                     height = rows * (strip + 1) // product.strips - row
                     run_tile[real](product, columns * 2 <= width, height, k,
                                    a + row * a_row + (at - k_begin) * a_k, a_row, a_k, 0,
-                                   b, b_k, ahead, chains + row * line_length + column - first,
+                                   b, b_k, next, b_k, chains + row * line_length + column - first,
                                    line_length, HW_RESUME if at > k_begin else 0, NULL, NULL)
-                    ahead = 0
+                    next = NULL
             at += k
         for i in range(rows):
             line = c + product.c_row[i]

@@ -59,21 +59,21 @@ cdef inline bint evenly_spaced(const int64_t *offsets, int64_t count, int64_t st
 
 cdef inline void run_tile(Product *product, bint narrow, int64_t rows, int64_t k, const real *a,
                           int64_t a_row, int64_t a_k, int64_t a_ahead, const real *b, int64_t b_k,
-                          int64_t b_ahead, real *c, int64_t c_row, int flags, const real *row_bias,
-                          const real *column_bias) noexcept nogil:
+                          const real *next, int64_t next_k, real *c, int64_t c_row, int flags,
+                          const real *row_bias, const real *column_bias) noexcept nogil:
     if real is float:
         if narrow:
-            product.tiles.narrow_f32[rows](k, a, a_row, a_k, a_ahead, b, b_k, b_ahead, c, c_row,
+            product.tiles.narrow_f32[rows](k, a, a_row, a_k, a_ahead, b, b_k, next, next_k, c, c_row,
                                            flags, row_bias, column_bias)
         else:
-            product.tiles.f32[rows](k, a, a_row, a_k, a_ahead, b, b_k, b_ahead, c, c_row, flags,
+            product.tiles.f32[rows](k, a, a_row, a_k, a_ahead, b, b_k, next, next_k, c, c_row, flags,
                                     row_bias, column_bias)
     elif narrow:
-        product.tiles.narrow_f64[rows](k, a, a_row, a_k, a_ahead, b, b_k, b_ahead, c, c_row, flags,
-                                       row_bias, column_bias)
+        product.tiles.narrow_f64[rows](k, a, a_row, a_k, a_ahead, b, b_k, next, next_k, c, c_row,
+                                       flags, row_bias, column_bias)
     else:
-        product.tiles.f64[rows](k, a, a_row, a_k, a_ahead, b, b_k, b_ahead, c, c_row, flags, row_bias,
-                                column_bias)
+        product.tiles.f64[rows](k, a, a_row, a_k, a_ahead, b, b_k, next, next_k, c, c_row, flags,
+                                row_bias, column_bias)
 
 
 cdef inline bint even_steps(const Product *product, int64_t k_begin, int64_t k) noexcept nogil:

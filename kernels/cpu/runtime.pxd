@@ -3,13 +3,13 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "dispatch.h" nogil:
     ctypedef void (*hw_tile_f32)(int64_t k, const float *a, int64_t a_row, int64_t a_k,
-                                 int64_t a_ahead, const float *b, int64_t b_k, int64_t b_ahead,
-                                 float *c, int64_t c_row, int flags, const float *row_bias,
-                                 const float *column_bias) noexcept nogil
+                                 int64_t a_ahead, const float *b, int64_t b_k, const float *next,
+                                 int64_t next_k, float *c, int64_t c_row, int flags,
+                                 const float *row_bias, const float *column_bias) noexcept nogil
     ctypedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a_k,
-                                 int64_t a_ahead, const double *b, int64_t b_k, int64_t b_ahead,
-                                 double *c, int64_t c_row, int flags, const double *row_bias,
-                                 const double *column_bias) noexcept nogil
+                                 int64_t a_ahead, const double *b, int64_t b_k, const double *next,
+                                 int64_t next_k, double *c, int64_t c_row, int flags,
+                                 const double *row_bias, const double *column_bias) noexcept nogil
     int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
     int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
     ctypedef struct hw_contraction_tiles:

@@ -157,12 +157,12 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
             if size == 4:
                 kernels.contraction.f32[count](
                     steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k, 0,
-                    <const float *>b + begin * kernels.pair, kernels.pair, 0,
+                    <const float *>b + begin * kernels.pair, kernels.pair, NULL, 0,
                     <float *>c + row * c_row, c_row, flags, NULL, NULL)
             else:
                 kernels.contraction.f64[count](
                     steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k, 0,
-                    <const double *>b + begin * kernels.pair, kernels.pair, 0,
+                    <const double *>b + begin * kernels.pair, kernels.pair, NULL, 0,
                     <double *>c + row * c_row, c_row, flags, NULL, NULL)
             row += count
         begin += steps

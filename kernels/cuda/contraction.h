@@ -1,13 +1,17 @@
-/* One tile of a contraction (CONTRACT.md section 3) by one block: what matrix products,
- * convolutions as implicit products and Winograd's products share.
+/* One tile of a contraction (CONTRACT.md section 3) by one block: matrix products of any strides.
  *
  *     c(i, j) = fold over segments of chains over k of a(i, k) * b(k, j), + bias
  *
  * A block has ROWS × COLUMNS outputs, a thread DOWN × ACROSS of them in registers: one chain each,
  * so that k is never divided among threads. Both operands go through shared memory, STEP k's at a
- * time as [k][row or column], by asynchronous copies STAGES - 1 steps ahead; a thread reads both in
- * vectors of 16 bytes. Those of a warp touch 128 bytes side by side, or fewer and the same. Per k
- * and thread of 8 × 8 that is 64 multiply-adds for 4 loads.
+ * time as [k][row or column], by asynchronous copies STAGES - 1 steps ahead, one barrier a step.
+ *
+ * A thread reads both in vectors of 16 bytes: 4 loads per k for the 64 multiply-adds of 8 × 8
+ * floats. Its vectors lie LANES_DOWN (LANES_ACROSS) vectors apart, so that half a warp reads 128
+ * bytes side by side of the one operand, and 32 of the other: no bank twice. In machine code
+ * (sm_90, NVRTC 13.5) a step of 8 k's of 128 × 128 floats is 512 FFMA of 586 instructions, 602
+ * where an operand lies along k, each number loaded 40 to 70 FFMA ahead; 128 registers, two blocks
+ * of 256 threads a multiprocessor.
  *
  * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
  * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a
@@ -20,16 +24,8 @@
  * Long axes: blocks may have a part of the axis each, one segment or one super-segment, and write
  * their part into a workspace, which hw_fold_parts folds in order.
  *
- * An operand is a loader:
- *     enum { LANES };                     how neighbouring threads go over the operand, below
- *     Outer outer(int64_t x) const;       what row (or column) x needs, worked out once; x may be
- *                                         beyond the edge: then nothing is there
- *     Inner inner(int64_t k) const;       likewise of k
- *     void advance(Inner &, int by) const;
- *     bool at(const Outer &, const Inner &, const real *&from) const;
- *                                         where a(x, k) lies; false: nowhere, +0 takes its place.
- *                                         Asked only of k's that are there.
- * The result is a sink:
+ * An operand is a type for which HwCopies says how a thread copies its share of a step; here those
+ * of any strides. The result is a sink:
  *     int64_t rows, columns;  bool vectors;          16 bytes of neighbouring columns at once?
  *     real *place(int64_t i, int64_t j) const;
  *     bool biased;  real bias(int64_t i, int64_t j) const; */
@@ -43,13 +39,13 @@ enum HwLanes {
     HW_ACROSS,    /* over rows (columns), one number each; each thread has few of them, many k's */
     HW_ACROSS_16, /* the same by 16 bytes: neighbours lie side by side, aligned, all there or none
                    */
-    HW_ALONG      /* over 8 k's of 4 rows (columns): for operands that lie along k */
+    HW_ALONG,     /* over 8 k's of 4 rows (columns): for operands that lie along k */
+    HW_ALONG_16   /* the same by 16 bytes: conv_tensor.cu alone has it */
 };
 
 enum {
     HW_ALONG_LANES = 8,
-    HW_SEGMENTS = HW_SUPER_SEGMENT / HW_SEGMENT, /* of a super-segment */
-    HW_UNROLLED = 8                              /* k's: 9 KB of code of an 8 × 8 tile */
+    HW_SEGMENTS = HW_SUPER_SEGMENT / HW_SEGMENT /* of a super-segment */
 };
 
 /* DOWN × ACROSS outputs a thread in vectors of HW_PER_16, LANES_DOWN threads of a warp below each
@@ -80,7 +76,7 @@ struct HwTile {
         SHARED_FOLDED = STAGED + TOTALS
     };
     static_assert(ROWS % (DOWN * LANES_DOWN) == 0 && COLUMNS % (ACROSS * LANES_ACROSS) == 0, "");
-    static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0, "");
+    static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0 && LANES_DOWN % 2 == 0, "");
     static_assert(STEP % HW_ALONG_LANES == 0 && STAGES >= 2, "");
     static_assert(HW_SEGMENT % (STEP * STAGES) == 0, "a segment begins in the first stage");
 };
@@ -93,7 +89,7 @@ template <int LANES_> struct HwStrided {
     const real *base;
     int64_t count, stride, k_stride;
 
-    __device__ __forceinline__ const real *outer(int64_t x) const {
+    __device__ __forceinline__ const real *first(int64_t x) const {
         return base + (x < count ? x : count - WIDTH) * (LANES == HW_ACROSS_16 ? 1 : stride);
     }
 };
@@ -114,84 +110,47 @@ struct HwStridedSink {
     }
 };
 
-/* One thread's share of the copies of an operand, SIZE rows or columns of a tile. */
-template <class Tile, int SIZE, int PITCH, int LANES> struct HwShare {
+/* One thread's share of the copies of an operand, SIZE rows or columns of a tile, from row (column)
+ * x and k on. step() issues those of the next step, of which `left` k's are there: no others may be
+ * asked for, but all are filled, with 0. */
+template <class Tile, int SIZE, int PITCH, class Operand> struct HwCopies;
+
+/* Pointers that move on. */
+template <class Tile, int SIZE, int PITCH, int LANES>
+struct HwCopies<Tile, SIZE, PITCH, HwStrided<LANES>> {
     enum {
-        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
+        WIDTH = HwStrided<LANES>::WIDTH,
         UNITS = SIZE / WIDTH,
         K_LANES = LANES == HW_ALONG ? HW_ALONG_LANES
         : UNITS < Tile::THREADS     ? Tile::THREADS / UNITS
                                     : 1, /* k's that the block copies at once */
         UNITS_AT_ONCE = Tile::THREADS / K_LANES,
-        CONTEXTS = UNITS / UNITS_AT_ONCE
+        APART = UNITS_AT_ONCE * WIDTH,
+        POINTERS = UNITS / UNITS_AT_ONCE
     };
     static_assert(UNITS % UNITS_AT_ONCE == 0 && Tile::STEP % K_LANES == 0, "");
-    int x, k, to; /* of the first number, in the step, and where it goes in a stage */
-
-    __device__ __forceinline__ HwShare() {
-        int t = threadIdx.x;
-        x = (LANES == HW_ALONG ? t / K_LANES : t % UNITS_AT_ONCE) * WIDTH;
-        k = LANES == HW_ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
-        to = k * PITCH + x;
-    }
-    /* Number (k + j, x + c * UNITS_AT_ONCE * WIDTH). */
-    static __device__ __forceinline__ void copy(real *to, int j, int c, const real *from,
-                                                bool there) {
-        hw_copy_async<WIDTH * sizeof(real)>(to + j * PITCH + c * UNITS_AT_ONCE * WIDTH, from,
-                                            there);
-    }
-};
-
-template <class Tile, int SIZE, int PITCH, class Loader> struct HwCopies {
-    typedef HwShare<Tile, SIZE, PITCH, Loader::LANES> Share;
-    Share share;
-    Loader loader;
-    typename Loader::Outer outer[Share::CONTEXTS];
-    typename Loader::Inner inner;
-
-    __device__ __forceinline__ HwCopies(const Loader &from, int64_t x, int64_t k) : loader(from) {
-#pragma unroll
-        for (int c = 0; c < Share::CONTEXTS; c++)
-            outer[c] = loader.outer(x + share.x + c * Share::UNITS_AT_ONCE * Share::WIDTH);
-        inner = loader.inner(k + share.k);
-    }
-    /* The next step's, of which `left` k's are there. */
-    __device__ __forceinline__ void step(real *stage, int left) {
-#pragma unroll
-        for (int j = 0; j < Tile::STEP; j += Share::K_LANES) {
-#pragma unroll
-            for (int c = 0; c < Share::CONTEXTS; c++) {
-                const real *from = nullptr;
-                bool there = share.k + j < left && loader.at(outer[c], inner, from);
-                Share::copy(stage + share.to, j, c, from, there);
-            }
-            loader.advance(inner, Share::K_LANES);
-        }
-    }
-};
-
-/* The same for an operand of any strides: pointers that move on, without predicates. */
-template <class Tile, int SIZE, int PITCH, int LANES>
-struct HwCopies<Tile, SIZE, PITCH, HwStrided<LANES>> {
-    typedef HwShare<Tile, SIZE, PITCH, LANES> Share;
-    Share share;
-    const real *next[Share::CONTEXTS];
+    const real *next[POINTERS];
     int64_t k_stride;
+    int first_k, to; /* of the step, and where it goes in a stage */
 
     __device__ __forceinline__ HwCopies(const HwStrided<LANES> &from, int64_t x, int64_t k)
         : k_stride(LANES == HW_ALONG ? 1 : from.k_stride) {
+        int t = threadIdx.x;
+        int first_x = (LANES == HW_ALONG ? t / K_LANES : t % UNITS_AT_ONCE) * WIDTH;
+        first_k = LANES == HW_ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
+        to = first_k * PITCH + first_x;
 #pragma unroll
-        for (int c = 0; c < Share::CONTEXTS; c++)
-            next[c] = from.outer(x + share.x + c * Share::UNITS_AT_ONCE * Share::WIDTH) +
-                      (k + share.k) * k_stride;
+        for (int p = 0; p < POINTERS; p++)
+            next[p] = from.first(x + first_x + p * APART) + (k + first_k) * k_stride;
     }
     __device__ __forceinline__ void step(real *stage, int left) {
 #pragma unroll
-        for (int j = 0; j < Tile::STEP; j += Share::K_LANES)
+        for (int k = 0; k < Tile::STEP; k += K_LANES)
 #pragma unroll
-            for (int c = 0; c < Share::CONTEXTS; c++) {
-                Share::copy(stage + share.to, j, c, next[c], share.k + j < left);
-                next[c] += Share::K_LANES * k_stride;
+            for (int p = 0; p < POINTERS; p++) {
+                hw_copy_async<WIDTH * sizeof(real)>(stage + to + k * PITCH + p * APART, next[p],
+                                                    first_k + k < left);
+                next[p] += K_LANES * k_stride;
             }
     }
 };
@@ -217,15 +176,19 @@ HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a,
     }
 }
 
-/* Where in a tile a thread's first output lies. */
+/* Where in a tile a thread's first output lies. Lanes i and i ^ 1 have the same columns, i and i ^
+ * 2 the same rows: the halves of a warp whose 16-byte loads agree so are served at once, not
+ * quarters.
+ */
 template <class Tile> struct HwPlace {
     int row, column;
     __device__ __forceinline__ HwPlace(int t) {
         int warp = t / 32, lane = t % 32;
-        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN +
-              lane / Tile::LANES_ACROSS * HW_PER_16;
-        column = warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS +
-                 lane % Tile::LANES_ACROSS * HW_PER_16;
+        int lane_row = lane / (2 * Tile::LANES_ACROSS) * 2 + lane % 2;
+        int lane_column = lane / 2 % Tile::LANES_ACROSS;
+        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN + lane_row * HW_PER_16;
+        column =
+            warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS + lane_column * HW_PER_16;
     }
 };
 
@@ -351,15 +314,28 @@ HW_FUNCTION void hw_tile_of(unsigned block, unsigned row_tiles, unsigned column_
 }
 
 /* An output (before its bias) from its parts, `apart` numbers from each other: segments, if
- * `per_super` is 32, or super-segments, if 1. */
+ * `per_super` is 32, or super-segments, if 1. Several are read before the first is added. */
 HW_FUNCTION real hw_fold_parts(const real *parts, int64_t apart, int64_t count, int per_super) {
-    real y = 0;
-    for (int64_t begin = 0; begin < count; begin += per_super) {
-        real u = parts[begin * apart];
-        int64_t end = begin + per_super < count ? begin + per_super : count;
-#pragma unroll 8
-        for (int64_t p = begin + 1; p < end; p++) u = u + parts[p * apart];
-        y = begin == 0 ? u : y + u;
+    enum { AT_ONCE = 16 };
+    real y = 0, u = 0;
+    int in_super = 0;
+    bool first = true;
+    for (int64_t begin = 0; begin < count; begin += AT_ONCE) {
+        int here = count - begin < AT_ONCE ? (int)(count - begin) : (int)AT_ONCE;
+        real s[AT_ONCE];
+#pragma unroll
+        for (int p = 0; p < AT_ONCE; p++)
+            if (p < here) s[p] = parts[(begin + p) * apart];
+#pragma unroll
+        for (int p = 0; p < AT_ONCE; p++)
+            if (p < here) {
+                u = in_super == 0 ? s[p] : u + s[p];
+                if (++in_super == per_super || begin + p == count - 1) {
+                    y = first ? u : y + u;
+                    first = false;
+                    in_super = 0;
+                }
+            }
     }
     return y;
 }

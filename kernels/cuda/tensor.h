@@ -3,12 +3,12 @@
  * no part of CONTRACT.md: how the cores add up inside is theirs.
  *
  * The operands come by the loaders and copies of contraction.h, as [k][row or column] of float32,
- * and are rounded where they are taken into registers. A warp has 16 DOWN × 8 ACROSS outputs, in
- * fragments of mma.sync: lane (g, t), g = lane / 4, t = lane % 4, holds of
- *     a (16 × K)  rows g and g + 8, k's t and t + 4 (TF32, K = 8); 2t, 2t + 1 and 8 more (bf16, 16)
- *     b (K × 8)   column g, the same k's
- *     c (16 × 8)  rows g and g + 8, columns 2t and 2t + 1
- * A pitch of 8 more than a multiple of 32 puts the lanes' k's and rows into 32 different banks. */
+ * or by HW_ALONG_16 as [row or column][k], and are rounded where they are taken into registers. A
+ * warp has 16 DOWN × 8 ACROSS outputs, in fragments of mma.sync: lane (g, t), g = lane / 4, t =
+ * lane % 4, holds of a (16 × K)  rows g and g + 8, k's t and t + 4 (TF32, K = 8); 2t, 2t + 1 and 8
+ * more (bf16, 16) b (K × 8)   column g, the same k's c (16 × 8)  rows g and g + 8, columns 2t and
+ * 2t + 1 A pitch of 8 more than a multiple of 32 puts the lanes' k's and rows into 32 different
+ * banks; so do along k 4 more than a multiple of 16, and for pairs 8 more. */
 #ifndef HALFWAVE_CUDA_TENSOR_H
 #define HALFWAVE_CUDA_TENSOR_H
 
@@ -26,13 +26,20 @@ struct HwTensorTile {
         STEP = STEP_,
         STAGES = STAGES_,
         WARPS_ACROSS = COLUMNS / (8 * ACROSS),
-        THREADS = 32 * (ROWS / (16 * DOWN)) * WARPS_ACROSS,
-        A_PITCH = ROWS + 8,
-        B_PITCH = COLUMNS + 8,
-        STAGE = STEP * (A_PITCH + B_PITCH),
-        STAGED = STAGES * STAGE
+        THREADS = 32 * (ROWS / (16 * DOWN)) * WARPS_ACROSS
     };
     static_assert(ROWS % 32 == 0 && COLUMNS % 32 == 0 && STEP % 16 == 0 && STAGES >= 2, "");
+};
+
+/* How an operand's SIZE rows or columns lie in a stage. */
+template <class Tile, int PRECISION, int SIZE, int LANES> struct HwStage {
+    enum {
+        ALONG = LANES == HW_ALONG_16,
+        PITCH = ALONG ? Tile::STEP + (PRECISION == HW_TF32 ? 4 : 8) : SIZE + 8,
+        NUMBERS = (ALONG ? SIZE : Tile::STEP) * PITCH,
+        X_STEP = ALONG ? PITCH : 1,
+        K_STEP = ALONG ? 1 : PITCH
+    };
 };
 
 #ifdef HW_EMULATED
@@ -98,19 +105,26 @@ HW_FUNCTION void hw_mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&
 #endif
 
 /* Two k's of one row or column, rounded: k and k + 4 (TF32), or the pairs at k and k + 8 (bf16). */
-template <int PRECISION, int PITCH>
+template <int PRECISION, int K_STEP>
 HW_FUNCTION void hw_fragment(const real *from, uint32_t &lower, uint32_t &upper) {
+    struct alignas(8) Pair {
+        float low, high;
+    };
     if (PRECISION == HW_TF32) {
         lower = hw_tf32(from[0]);
-        upper = hw_tf32(from[4 * PITCH]);
+        upper = hw_tf32(from[4 * K_STEP]);
+    } else if (K_STEP == 1) {
+        Pair first = *(const Pair *)from, second = *(const Pair *)(from + 8);
+        lower = hw_bf16_pair(first.low, first.high);
+        upper = hw_bf16_pair(second.low, second.high);
     } else {
-        lower = hw_bf16_pair(from[0], from[PITCH]);
-        upper = hw_bf16_pair(from[8 * PITCH], from[9 * PITCH]);
+        lower = hw_bf16_pair(from[0], from[K_STEP]);
+        upper = hw_bf16_pair(from[8 * K_STEP], from[9 * K_STEP]);
     }
 }
 
 /* The tile whose first output is (row, column), of the terms k_begin to k_end. `shared` holds
- * Tile::STAGED numbers. */
+ * Tile::STAGES stages of both operands. */
 template <class Tile, int PRECISION, class A, class B, class Sink>
 HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64_t row,
                                     int64_t column, int64_t k_begin, int64_t k_end, real *shared) {
@@ -118,17 +132,20 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int i = warp / Tile::WARPS_ACROSS * 16 * Tile::DOWN;
     int j = warp % Tile::WARPS_ACROSS * 8 * Tile::ACROSS;
-    HwCopies<Tile, Tile::ROWS, Tile::A_PITCH, A> copies_a(a, row, k_begin);
-    HwCopies<Tile, Tile::COLUMNS, Tile::B_PITCH, B> copies_b(b, column, k_begin);
+    typedef HwStage<Tile, PRECISION, Tile::ROWS, A::LANES> InA;
+    typedef HwStage<Tile, PRECISION, Tile::COLUMNS, B::LANES> InB;
+    enum { STAGE = InA::NUMBERS + InB::NUMBERS };
+    HwCopies<Tile, Tile::ROWS, InA::PITCH, A> copies_a(a, row, k_begin);
+    HwCopies<Tile, Tile::COLUMNS, InB::PITCH, B> copies_b(b, column, k_begin);
     int64_t terms = k_end - k_begin, steps = (terms + Tile::STEP - 1) / Tile::STEP;
     auto copy = [&](int64_t step) { /* what is beyond the last term becomes 0 */
-                                    real *stage = shared + step % Tile::STAGES * Tile::STAGE;
+                                    real *stage = shared + step % Tile::STAGES * STAGE;
                                     int64_t rest = terms - step * Tile::STEP;
                                     int left = rest > 0
                                                    ? rest < Tile::STEP ? (int)rest : (int)Tile::STEP
                                                    : 0;
                                     copies_a.step(stage, left);
-                                    copies_b.step(stage + Tile::STEP * Tile::A_PITCH, left);
+                                    copies_b.step(stage + InA::NUMBERS, left);
                                     hw_copies_commit();
     };
     float sum[Tile::DOWN][Tile::ACROSS][4] = {};
@@ -137,10 +154,10 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
         hw_copies_wait<Tile::STAGES - 2>();
         __syncthreads(); /* and all have read what is overwritten next */
         copy(step + Tile::STAGES - 1);
-        const real *stage = shared + step % Tile::STAGES * Tile::STAGE;
-        const real *from_a = stage + K_OF_LANE * t * Tile::A_PITCH + i + g;
+        const real *stage = shared + step % Tile::STAGES * STAGE;
+        const real *from_a = stage + K_OF_LANE * t * InA::K_STEP + (i + g) * InA::X_STEP;
         const real *from_b =
-            stage + Tile::STEP * Tile::A_PITCH + K_OF_LANE * t * Tile::B_PITCH + j + g;
+            stage + InA::NUMBERS + K_OF_LANE * t * InB::K_STEP + (j + g) * InB::X_STEP;
 #pragma unroll
         for (int k = 0; k < Tile::STEP; k += K) {
             uint32_t of_a[Tile::DOWN][4], of_b[Tile::ACROSS][2];
@@ -148,13 +165,13 @@ HW_FUNCTION void hw_contract_tensor(const A &a, const B &b, const Sink &c, int64
             for (int m = 0; m < Tile::DOWN; m++)
 #pragma unroll
                 for (int half = 0; half < 2; half++)
-                    hw_fragment<PRECISION, Tile::A_PITCH>(from_a + k * Tile::A_PITCH + 16 * m +
-                                                              8 * half,
-                                                          of_a[m][half], of_a[m][2 + half]);
+                    hw_fragment<PRECISION, InA::K_STEP>(from_a + k * InA::K_STEP +
+                                                            (16 * m + 8 * half) * InA::X_STEP,
+                                                        of_a[m][half], of_a[m][2 + half]);
 #pragma unroll
             for (int n = 0; n < Tile::ACROSS; n++)
-                hw_fragment<PRECISION, Tile::B_PITCH>(from_b + k * Tile::B_PITCH + 8 * n,
-                                                      of_b[n][0], of_b[n][1]);
+                hw_fragment<PRECISION, InB::K_STEP>(from_b + k * InB::K_STEP + 8 * n * InB::X_STEP,
+                                                    of_b[n][0], of_b[n][1]);
 #pragma unroll
             for (int m = 0; m < Tile::DOWN; m++)
 #pragma unroll

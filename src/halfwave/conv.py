@@ -16,6 +16,7 @@ from ._cpu import reduction as _reduction
 from ._cpu import winograd as _winograd
 from ._cpu import winograd_weight as _winograd_weight
 from ._cuda import conv as _cuda
+from ._cuda import conv_tensor as _cuda_tensor
 from ._cuda import reduction as _cuda_reduction
 from ._cuda import winograd as _cuda_winograd
 
@@ -31,6 +32,7 @@ def conv2d(
     groups: int = 1,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """2-D convolution (cross-correlation, as networks use the word).
@@ -55,7 +57,11 @@ def conv2d(
     layout : {"NCHW", "NHWC"}
         Of `x` and of the result.
     algorithm : {"auto", "direct", "winograd"}
-        "auto" is what `halfwave.plan` says for the shape.
+        "auto" is what `halfwave.plan` says for the shape, and with a `precision` "direct".
+    precision : {None, "tf32", "bf16"}
+        None for the same bits everywhere. The others, for float32 GPU arrays, round factors to TF32
+        (11 bits) or bfloat16 (8 bits) and sum in float32 on the tensor cores: the same from run to
+        run, and no more.
     out : array, optional
         Where to write; any strides. It may overlap the inputs.
 
@@ -82,11 +88,12 @@ def conv2d(
         if bias.shape != (g.outputs,):
             raise ValueError(f"bias must have shape ({g.outputs},), not {bias.shape}")
         inputs.append(bias)
-    chosen = _plan.algorithm(algorithm, "conv2d", g)
+    precision = _arrays.precision(precision, x)
+    chosen = _algorithm(algorithm, "conv2d", g, precision)
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
     x, y = _channels_second(x, layout), _channels_second(target, layout)
     if y.size:
-        _run("forward", chosen, g, x, _arrays.contiguous(w), bias, y)
+        _run("forward", chosen, precision, g, x, _arrays.contiguous(w), bias, y)
     return finish()
 
 
@@ -101,6 +108,7 @@ def conv2d_backward_input(
     groups: int = 1,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of `conv2d` with respect to its input.
@@ -116,7 +124,7 @@ def conv2d_backward_input(
     w : array, shape (O, C/groups, R, S)
     input_shape : tuple of 4 int
         The shape of `x`, in the layout.
-    stride, padding, dilation, groups, layout, algorithm
+    stride, padding, dilation, groups, layout, algorithm, precision
         As of `conv2d`.
     out : array, optional
         Of `input_shape`; any strides. It may overlap the inputs.
@@ -137,11 +145,12 @@ def conv2d_backward_input(
         dilation=dilation, groups=groups, layout=layout, x_name="input_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
-    chosen = _plan.algorithm(algorithm, "conv2d_backward_input", g)
+    precision = _arrays.precision(precision, dy)
+    chosen = _algorithm(algorithm, "conv2d_backward_input", g, precision)
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
     dy, dx = _channels_second(dy, layout), _channels_second(target, layout)
     if dx.size:
-        _run("backward_input", chosen, g, dy, _arrays.contiguous(w), dx)
+        _run("backward_input", chosen, precision, g, dy, _arrays.contiguous(w), dx)
     return finish()
 
 
@@ -156,6 +165,7 @@ def conv2d_backward_weight(
     groups: int = 1,
     layout: str = "NCHW",
     algorithm: str = "auto",
+    precision: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient of `conv2d` with respect to its weights.
@@ -170,7 +180,7 @@ def conv2d_backward_weight(
     x : array, shape (N, C, H, W) or (N, H, W, C)
     weight_shape : tuple of 4 int
         (O, C/groups, R, S).
-    stride, padding, dilation, groups, layout, algorithm
+    stride, padding, dilation, groups, layout, algorithm, precision
         As of `conv2d`.
     out : array, optional
         Of `weight_shape`; any strides. It may overlap the inputs.
@@ -191,11 +201,12 @@ def conv2d_backward_weight(
         dilation=dilation, groups=groups, layout=layout, w_name="weight_shape",
     )  # fmt: skip
     _check_gradient(dy, g)
-    chosen = _plan.algorithm(algorithm, "conv2d_backward_weight", g)
+    precision = _arrays.precision(precision, dy)
+    chosen = _algorithm(algorithm, "conv2d_backward_weight", g, precision)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
     dy, x = _channels_second(dy, layout), _channels_second(x, layout)
     if target.size:
-        _run("backward_weight", chosen, g, dy, x, target)
+        _run("backward_weight", chosen, precision, g, dy, x, target)
     return finish()
 
 
@@ -240,6 +251,16 @@ def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:
         raise ValueError(f"dy must have shape {g.y_shape()}, as conv2d gives, not {dy.shape}")
 
 
+def _algorithm(value: Any, operation: str, g: _plan.Geometry, precision: str | None) -> str:
+    if precision is None:
+        return _plan.algorithm(value, operation, g)
+    if _arrays.choice(value, "algorithm", _plan.ALGORITHMS) == "winograd":
+        raise ValueError(
+            f"algorithm must be 'auto' or 'direct' with precision {precision!r}, not 'winograd'"
+        )
+    return "direct"
+
+
 # In the order in which they are asked: which of them serves is a matter of memory layout.
 _DEPTHWISE = {
     "forward": (_depthwise_last, _depthwise_first, _depthwise),
@@ -248,7 +269,13 @@ _DEPTHWISE = {
 }
 
 
-def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | None) -> None:
+def _run(
+    name: str,
+    algorithm: str,
+    precision: str | None,
+    g: _plan.Geometry,
+    *arrays: np.ndarray | None,
+) -> None:
     """The kernel of a pass: depthwise convolutions have their own, which does not take all of them."""
     gpu = _arrays.on_gpu(arrays[0])
     if algorithm == "winograd" and arrays[0].size and arrays[1].size:  # without terms both are +0
@@ -257,6 +284,9 @@ def _run(name: str, algorithm: str, g: _plan.Geometry, *arrays: np.ndarray | Non
         getattr(module, name)(*arrays, g.pads[0], g.pads[2], g.groups)
         return
     numbers = (*g.stride, g.pads[0], g.pads[2], *g.dilation, g.groups)
+    if precision is not None:
+        getattr(_cuda_tensor, name)(*arrays, *numbers, precision)
+        return
     if gpu:
         getattr(_cuda, name)(*arrays, *numbers)
         return

@@ -77,55 +77,63 @@
     RIGHT(to[1] = r##i;) \
     NEXT_ROW
 
-#define TILE(type, rows)                                                                           \
-    static void tile_##type##_##rows(int64_t k, const REAL *a, int64_t a_row, int64_t a_k,         \
-                                     int64_t a_ahead, const REAL *b, int64_t b_k, int64_t b_ahead, \
-                                     REAL *c, int64_t c_row, int flags, const REAL *row_bias,      \
-                                     const REAL *column_bias) {                                    \
-        VEC x, left;                                                                               \
-        RIGHT(VEC right;)                                                                          \
-        VEC_U *to = (VEC_U *)c;                                                                    \
-        EACH_##rows(ZERO) if (flags & HW_RESUME) {                                                 \
-            to = (VEC_U *)c;                                                                       \
-            EACH_##rows(RESUME)                                                                    \
-        }                                                                                          \
-        a_row *= (int64_t)sizeof(REAL), a_k *= (int64_t)sizeof(REAL);                              \
-        a_ahead *= (int64_t)sizeof(REAL);                                                          \
-        int64_t step1 = a_row, step3 = 3 * a_row, step5 = 5 * a_row;                               \
-        const char *row0 = (const char *)a, *row7 = row0 + 7 * a_row;                              \
-        int64_t steps = a_ahead ? 64 / (int64_t)sizeof(REAL) : k, rest;                            \
-        for (; k > 0; k = rest) {                                                                  \
-            if (a_ahead) {                                                                         \
-                EACH_##rows(FETCH_A)                                                               \
-            }                                                                                      \
-            rest = k > steps ? k - steps : 0;                                                      \
-            for (; k > rest; k--, row0 += a_k, row7 += a_k, b += b_k) {                            \
-                OPAQUE(step1)                                                                      \
-                OPAQUE(step3)                                                                      \
-                OPAQUE(step5)                                                                      \
-                left = ((const VEC_U *)b)[0];                                                      \
-                RIGHT(right = ((const VEC_U *)b)[1];)                                              \
-                if (b_ahead) {                                                                     \
-                    __builtin_prefetch(b + b_ahead, 0, 2);                                         \
-                    RIGHT(__builtin_prefetch(b + b_ahead + LANES, 0, 2);)                          \
-                }                                                                                  \
-                EACH_##rows(STEP)                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-        if (flags & HW_ACCUMULATE) {                                                               \
-            to = (VEC_U *)c;                                                                       \
-            EACH_##rows(ADD_TO_C)                                                                  \
-        }                                                                                          \
-        if (flags & HW_ROW_BIAS) {                                                                 \
-            EACH_##rows(ADD_ROW_BIAS)                                                              \
-        }                                                                                          \
-        if (flags & HW_COLUMN_BIAS) {                                                              \
-            left = ((const VEC_U *)column_bias)[0];                                                \
-            RIGHT(right = ((const VEC_U *)column_bias)[1];)                                        \
-            EACH_##rows(ADD_COLUMN_BIAS)                                                           \
-        }                                                                                          \
-        to = (VEC_U *)c;                                                                           \
-        EACH_##rows(STORE)                                                                         \
+/* Steps of the chain until `rest` are left, and something else with each. */
+#define FETCH_NEXT                                 \
+    __builtin_prefetch(next, 0, 2);                \
+    RIGHT(__builtin_prefetch(next + LANES, 0, 2);) \
+    next += next_k;
+#define CHAIN(rows, ALSO)                                       \
+    for (; k > rest; k--, row0 += a_k, row7 += a_k, b += b_k) { \
+        OPAQUE(step1)                                           \
+        OPAQUE(step3)                                           \
+        OPAQUE(step5)                                           \
+        left = ((const VEC_U *)b)[0];                           \
+        RIGHT(right = ((const VEC_U *)b)[1];)                   \
+        ALSO EACH_##rows(STEP)                                  \
+    }
+
+#define TILE(type, rows)                                                                         \
+    static void tile_##type##_##rows(int64_t k, const REAL *a, int64_t a_row, int64_t a_k,       \
+                                     int64_t a_ahead, const REAL *b, int64_t b_k,                \
+                                     const REAL *next, int64_t next_k, REAL *c, int64_t c_row,   \
+                                     int flags, const REAL *row_bias, const REAL *column_bias) { \
+        VEC x, left;                                                                             \
+        RIGHT(VEC right;)                                                                        \
+        VEC_U *to = (VEC_U *)c;                                                                  \
+        EACH_##rows(ZERO) if (flags & HW_RESUME) {                                               \
+            to = (VEC_U *)c;                                                                     \
+            EACH_##rows(RESUME)                                                                  \
+        }                                                                                        \
+        a_row *= (int64_t)sizeof(REAL), a_k *= (int64_t)sizeof(REAL);                            \
+        a_ahead *= (int64_t)sizeof(REAL);                                                        \
+        int64_t step1 = a_row, step3 = 3 * a_row, step5 = 5 * a_row;                             \
+        const char *row0 = (const char *)a, *row7 = row0 + 7 * a_row;                            \
+        int64_t steps = a_ahead ? 64 / (int64_t)sizeof(REAL) : k, rest;                          \
+        for (; k > 0; k = rest) {                                                                \
+            if (a_ahead) {                                                                       \
+                EACH_##rows(FETCH_A)                                                             \
+            }                                                                                    \
+            rest = k > steps ? k - steps : 0;                                                    \
+            if (next) {                                                                          \
+                CHAIN(rows, FETCH_NEXT)                                                          \
+            } else {                                                                             \
+                CHAIN(rows, )                                                                    \
+            }                                                                                    \
+        }                                                                                        \
+        if (flags & HW_ACCUMULATE) {                                                             \
+            to = (VEC_U *)c;                                                                     \
+            EACH_##rows(ADD_TO_C)                                                                \
+        }                                                                                        \
+        if (flags & HW_ROW_BIAS) {                                                               \
+            EACH_##rows(ADD_ROW_BIAS)                                                            \
+        }                                                                                        \
+        if (flags & HW_COLUMN_BIAS) {                                                            \
+            left = ((const VEC_U *)column_bias)[0];                                              \
+            RIGHT(right = ((const VEC_U *)column_bias)[1];)                                      \
+            EACH_##rows(ADD_COLUMN_BIAS)                                                         \
+        }                                                                                        \
+        to = (VEC_U *)c;                                                                         \
+        EACH_##rows(STORE)                                                                       \
     }
 
 #if TILE_ROWS == 14

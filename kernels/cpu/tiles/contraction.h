@@ -11,15 +11,18 @@ enum { HW_ACCUMULATE = 1, HW_ROW_BIAS = 2, HW_COLUMN_BIAS = 4, HW_RESUME = 8 };
 /* c[i][j] = (c[i][j] +) chain over p < k of a[i][p] * b[p][j] (+ bias), i < rows, j < columns,
  * where a[i][p] is a[i * a_row + p * a_k] and b[p] begins at b + p * b_k: operands are read where
  * they lie, or packed (a_row 1, a_k the tile's rows, b_k its columns). Strides are in elements.
- * What lies a_ahead and b_ahead elements further is asked for on the way, unless that is 0: of a,
- * whose steps are then adjacent, a line of each row at a time, and of b each step.
- * With HW_RESUME the chain goes on from what c holds, instead of +0: it may be cut anywhere. */
+ * Asked for on the way, unless 0 or NULL: what lies a_ahead elements further in each row of a,
+ * whose steps are then adjacent; and from next on, next_k apart, as much as a step of b with each
+ * step. With HW_RESUME the chain goes on from what c holds, instead of +0: it may be cut anywhere.
+ */
 typedef void (*hw_tile_f32)(int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_ahead,
-                            const float *b, int64_t b_k, int64_t b_ahead, float *c, int64_t c_row,
-                            int flags, const float *row_bias, const float *column_bias);
+                            const float *b, int64_t b_k, const float *next, int64_t next_k,
+                            float *c, int64_t c_row, int flags, const float *row_bias,
+                            const float *column_bias);
 typedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a_k, int64_t a_ahead,
-                            const double *b, int64_t b_k, int64_t b_ahead, double *c, int64_t c_row,
-                            int flags, const double *row_bias, const double *column_bias);
+                            const double *b, int64_t b_k, const double *next, int64_t next_k,
+                            double *c, int64_t c_row, int flags, const double *row_bias,
+                            const double *column_bias);
 
 /* Packing. A block of columns of b has panels of as many as a tile has, each k × that, `panel`
  * elements apart; steps are `pitch` apart: that width, or half of it for one panel of a narrow

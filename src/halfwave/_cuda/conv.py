@@ -98,7 +98,9 @@ def choose(dtype: np.dtype, slices: int, rows: int, columns: int, terms: int) ->
     return best[1:]
 
 
-def forward(x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w, groups) -> None:
+def forward(
+    x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w, groups, run=None
+) -> None:
     """Fill y."""
     outputs, inputs, *kernel = w.shape
     xs, ys, taps = _strides(x), _strides(y), kernel[0] * kernel[1]
@@ -109,7 +111,7 @@ def forward(x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w
             (top, left), strict=True,
         )
     ]  # fmt: skip
-    _contract(
+    (run or _contract)(
         w, x, y, bias, groups=groups, rows=outputs // groups, columns=x.shape[0], terms=inputs,
         a=(inputs * taps * (outputs // groups), inputs * taps, taps, kernel[1], 1),
         b=(inputs * xs[1], xs[0], xs[1], *xs[2:]),
@@ -119,7 +121,7 @@ def forward(x, w, bias, y, stride_h, stride_w, top, left, dilation_h, dilation_w
 
 
 def backward_weight(
-    dy, x, dw, stride_h, stride_w, top, left, dilation_h, dilation_w, groups
+    dy, x, dw, stride_h, stride_w, top, left, dilation_h, dilation_w, groups, run=None
 ) -> None:
     """Fill dw."""
     outputs, inputs, *kernel = dw.shape
@@ -133,7 +135,7 @@ def backward_weight(
         )
     ]  # fmt: skip
     last = xs[1] == 1 != xs[3]
-    _contract(
+    (run or _contract)(
         dy, x, dw, None, groups=groups, rows=outputs, columns=inputs, terms=x.shape[0],
         a=(outputs * ys[1], ys[1], ys[0], *ys[2:]),
         b=(inputs * xs[1], xs[1], xs[0], *xs[2:]),
@@ -143,7 +145,7 @@ def backward_weight(
 
 
 def backward_input(
-    dy, w, dx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups
+    dy, w, dx, stride_h, stride_w, top, left, dilation_h, dilation_w, groups, run=None
 ) -> None:
     """Fill dx."""
     outputs, inputs, *kernel = w.shape
@@ -160,7 +162,7 @@ def backward_input(
         axes.append((dy.shape[2 + i], *most, 1, -(step * dilation // stride), 0))
         residues.append((size, kernel[i], stride, dilation, pad, step, a_tap, xs[2 + i]))
         steps.append(step)
-    _contract(
+    (run or _contract)(
         w, dy, dx, None, groups=groups, rows=inputs, columns=dx.shape[0], terms=outputs,
         a=(outputs * inputs * taps, taps, inputs * taps, steps[0] * kernel[1], steps[1]),
         b=(outputs * ys[1], ys[0], ys[1], *ys[2:]),
