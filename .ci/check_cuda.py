@@ -2,7 +2,8 @@
 
 Each family's module in halfwave._cuda names its VARIANTS: the macros that its launches use. Of each
 cubin: registers within limits, no spills, no local memory. Of the PTX: no flush to zero, no atomics on
-floats, no approximate division or square root, no multiply-add whose rounding is not said.
+floats, no approximate division or square root, no multiply-add whose rounding is not said, and
+in contractions no multiply that is not fused.
 """
 
 import importlib
@@ -23,6 +24,8 @@ REGISTERS_OF_DOUBLES = 176
 FORBIDDEN = re.compile(
     r"\.ftz|\.approx|\bmad\.(rn\.)?f(32|64)|\b(atom|red)\.[\w.]*\.f(32|64)|\.local\b"
 )
+CHAINS = ("matmul", "conv", "fold")  # families whose every multiply is a fused one
+UNFUSED = re.compile(r"\bmul\.(\w+\.)*f(32|64)")
 USAGE = re.compile(
     r"Compiling entry function '(?P<name>\w+)'(?:.*?)(?P<stack>\d+) bytes stack frame, "
     r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
@@ -47,10 +50,11 @@ def check(job: tuple[str, dict, str]) -> tuple[list[str], int]:
     family, macros, arch = job
     where = f"{family}.cu {' '.join(compiler.defines(macros))} {arch}"
     _, ptx, log = compiler.compile_source(family, macros, arch, extra=("--ptxas-options=-v",))
+    code = [line.partition("//")[0] for line in ptx.splitlines()]
     problems = [
         f"{where}: PTX has {line.strip()}"
-        for line in ptx.splitlines()
-        if FORBIDDEN.search(line.partition("//")[0])
+        for line in code
+        if FORBIDDEN.search(line) or (family in CHAINS and UNFUSED.search(line))
     ]
     if " warning" in log:
         problems.append(f"{where}: {log}")
