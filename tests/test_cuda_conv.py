@@ -7,10 +7,18 @@ from conftest import same_bits
 from test_conv import in_layout, options_of, random_case
 
 import halfwave as hw
-from halfwave._cuda import conv
+from halfwave._cuda import conv, depthwise
 
 DTYPES = ["f4", "f8"]
 LAYOUTS = ["NCHW", "NHWC"]
+
+
+@pytest.fixture(autouse=True)
+def _plans_anew():
+    """Each test may have changed what plans are made of."""
+    conv.plan_of.cache_clear()
+    yield
+    conv.plan_of.cache_clear()
 
 
 def case(x, w, stride=(1, 1), pads=(0, 0, 0, 0), dilation=(1, 1), groups=1):
@@ -31,7 +39,7 @@ def all_passes(cuda, rng, given, dtype, layout, draw=None):
 
 
 def forced(tile, part):
-    """In place of `conv.choose`: one tile, and parts of `part` terms where the contract allows."""
+    """In place of `conv.choose`: a tile's number, and parts of `part` terms where there are more."""
 
     def choose(dtype, slices, rows, columns, terms):
         return tile, min(terms, part) or 1
@@ -71,19 +79,32 @@ def test_shapes(cuda, rng, name, dtype, layout):
     all_passes(cuda, rng, SHAPED[name], dtype, layout)
 
 
-# A tile's rows and columns, and 16 terms, exactly and one more or less, in every pass.
+# A tile's rows and columns, and 16 terms, exactly and one more or less.
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("tile", [*conv.TILES[conv.SINGLE], *conv.TILES[conv.DOUBLE]],
-                         ids=lambda tile: f"{tile.rows}x{tile.columns}")  # fmt: skip
-def test_tiles(cuda, rng, monkeypatch, tile, layout):
-    dtype = conv.SINGLE if tile in conv.TILES[conv.SINGLE] else conv.DOUBLE
-    monkeypatch.setattr(conv, "choose", forced(tile, 16384))
+@pytest.mark.parametrize("dtype", conv.TILES, ids=str)
+@pytest.mark.parametrize("number", range(3))
+def test_tiles(cuda, rng, monkeypatch, number, dtype, layout):
+    tile = conv.TILES[dtype][number]
+    monkeypatch.setattr(conv, "choose", forced(number, 16384))
     for more in (-1, 0, 1):
         x = rng.standard_normal((1, 16 + more, 1, tile.columns + more)).astype(dtype)
         w = rng.standard_normal((tile.rows + more, 16 + more, 1, 1)).astype(dtype)
         cuda.agrees(hw.conv2d, in_layout(x, layout), w, w[:, 0, 0, 0].copy(), layout=layout)
     given = case((1, 3, 6, 90), (tile.rows // 4 + 1, 3, 3, 3), (2, 1), (1, 1, 1, 1))
     all_passes(cuda, rng, given, dtype, layout)
+
+
+# Sizes and addresses that let copies of 16 bytes serve: of x or dy along a row of pixels or along
+# the channels, of w and dy along the rows of the product; and one that does not.
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("number", [0, 1])
+def test_copies_of_16_bytes(cuda, rng, monkeypatch, number, dtype, layout):
+    monkeypatch.setattr(conv, "choose", forced(number, 16384))
+    for channels in (12, 13):
+        given = case((2, channels, 7, 8), (channels, channels, 1, 1), pads=(1, 0, 0, 4))
+        all_passes(cuda, rng, given, dtype, layout)
+    all_passes(cuda, rng, case((1, 8, 5, 8), (8, 8, 2, 3), pads=(1, 1, 1, 1)), dtype, layout)
 
 
 # Segments of 512 terms, in one block and a block each: whole ones, and one more or less; in backward
@@ -99,14 +120,14 @@ def test_tiles(cuda, rng, monkeypatch, tile, layout):
     ids=lambda given: str(given["w"]),
 )
 def test_segments(cuda, rng, monkeypatch, given, part):
-    monkeypatch.setattr(conv, "choose", forced(conv.TILES[conv.SINGLE][1], part))
+    monkeypatch.setattr(conv, "choose", forced(1, part))
     for layout in LAYOUTS:
         all_passes(cuda, rng, given, "f4", layout)
 
 
 @pytest.mark.parametrize("part", [512, 16384])
 def test_super_segments(cuda, rng, monkeypatch, part):
-    monkeypatch.setattr(conv, "choose", forced(conv.TILES[conv.SINGLE][1], part))
+    monkeypatch.setattr(conv, "choose", forced(1, part))
     x = rng.standard_normal((1, 1, 131, 127)).astype("f4")  # 16637 terms
     cuda.agrees(hw.conv2d_backward_weight, x, x, (1, 1, 1, 1))
     x = rng.standard_normal((1, 16385, 1, 1)).astype("f4")
@@ -127,6 +148,62 @@ def test_special_values(cuda, rng, dtype, layout):
     given = case((2, 5, 8, 9), (6, 5, 3, 3), (1, 2), (1, 2, 0, 1))
     all_passes(cuda, rng, given, dtype, layout, draw)
     all_passes(cuda, rng, given, dtype, layout, tiny)
+
+
+DEPTHWISE = {
+    "plain": case((2, 5, 9, 10), (5, 1, 3, 3), (1, 1), (1, 1, 1, 1), groups=5),
+    "stride": case((2, 7, 9, 11), (7, 1, 3, 3), (2, 2), (1, 0, 1, 2), groups=7),
+    "dilated, strided": case((1, 3, 20, 19), (3, 1, 3, 4), (4, 6), (3, 1, 0, 2), (2, 3), groups=3),
+    "outputs": case((3, 4, 6, 5), (12, 1, 2, 3), (1, 2), (0, 1, 2, 0), groups=4),
+    "one segment": case((1, 2, 16, 32), (2, 1, 1, 1), groups=2),
+    "segments": case((2, 3, 19, 53), (3, 1, 3, 1), (1, 1), (1, 1, 0, 0), groups=3),  # 2014 terms
+    "a segment of taps": case((1, 2, 30, 19), (2, 1, 27, 19), groups=2),  # 513: too many
+    "no image": case((0, 3, 5, 5), (3, 1, 3, 3), groups=3),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_depthwise(cuda, rng, name, dtype, layout):
+    all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
+    if cuda.emulated and name == "plain":
+        before = len(cuda.device.launched)
+        all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
+        names = cuda.device.launched[before:]
+        assert ("depthwise", "correlate_weight") in names
+        assert ("depthwise", "correlate") in names
+        assert "conv" not in {family for family, _ in names}
+
+
+def test_depthwise_beyond_what_its_kernels_count(cuda, rng, monkeypatch):
+    monkeypatch.setattr(depthwise, "MOST", 1)
+    for layout in LAYOUTS:
+        all_passes(cuda, rng, DEPTHWISE["outputs"], "f4", layout)
+
+
+def test_depthwise_super_segments(cuda, rng):
+    x = rng.standard_normal((1, 2, 131, 127)).astype("f4")  # 16637 terms
+    cuda.agrees(hw.conv2d_backward_weight, x, x, (2, 1, 1, 1), groups=2)
+
+
+def test_depthwise_special_values(cuda, rng):
+    x = rng.choice(specials("f4"), (2, 4, 7, 7))
+    w = rng.choice(specials("f4"), (8, 1, 3, 3))
+    for layout in LAYOUTS:
+        all_passes(cuda, rng, case(x.shape, w.shape, (1, 2), (1, 1, 1, 1), groups=4), "f4", layout,
+                   lambda shape: rng.choice(specials("f4"), shape))  # fmt: skip
+
+
+def test_division_by_what_is_known_before():
+    for by in (*range(1, 70), 2**16 - 1, 2**16 + 1, 2**30 + 1, 2**31 - 1):
+        _, magic, shift, _ = depthwise._divisor(by)
+        assert magic < 2**32
+        near = {k * by + e for k in (0, 1, 2, 2**31 // by - 1, 2**31 // by) for e in (-1, 0, 1)}
+        for n in near | {0, 1, 2**31 - 1}:
+            if 0 <= n < 2**31:
+                assert ((magic * n >> 32) + n) >> shift == n // by
+                assert (magic * n >> 32) + n < 2**32
 
 
 def test_padding_takes_part(cuda):
@@ -226,6 +303,6 @@ def test_the_choice_is_within_what_the_contract_allows():
     for terms in (0, 1, 512, 513, 16384, 16385, 10**6):
         for slices, rows, columns in ((1, 1, 1), (1, 64, 10**6), (4096, 1, 9), (1, 512, 4608)):
             for dtype in conv.TILES:
-                tile, part = conv.choose(dtype, slices, rows, columns, terms)
-                assert tile in conv.TILES[dtype]
+                number, part = conv.choose(dtype, slices, rows, columns, terms)
+                assert number in range(len(conv.TILES[dtype]))
                 assert part in (512, 16384) or part == max(terms, 1) < 16384

@@ -7,11 +7,11 @@
  * time as [k][row or column], by asynchronous copies STAGES - 1 steps ahead, one barrier a step.
  *
  * A thread reads both in vectors of 16 bytes: 4 loads per k for the 64 multiply-adds of 8 × 8
- * floats. Its vectors lie LANES_DOWN (LANES_ACROSS) vectors apart, so that a quarter of a warp
- * reads 128 bytes side by side of the one operand, and the same 16 of the other: no bank twice. In
- * machine code (sm_90, NVRTC 13.5) a step of 8 k's of 128 × 128 floats is 512 FFMA of 586
- * instructions, 602 where an operand lies along k, each loaded 40 to 70 FFMA ahead; 128 registers,
- * two blocks of 256 threads a multiprocessor.
+ * floats. Its vectors lie LANES_DOWN (LANES_ACROSS) vectors apart, so that half a warp reads 128
+ * bytes side by side of the one operand, and 32 of the other: no bank twice. In machine code
+ * (sm_90, NVRTC 13.5) a step of 8 k's of 128 × 128 floats is 512 FFMA of 586 instructions, 602
+ * where an operand lies along k, each number loaded 40 to 70 FFMA ahead; 128 registers, two blocks
+ * of 256 threads a multiprocessor.
  *
  * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
  * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a
@@ -76,7 +76,7 @@ struct HwTile {
         SHARED_FOLDED = STAGED + TOTALS
     };
     static_assert(ROWS % (DOWN * LANES_DOWN) == 0 && COLUMNS % (ACROSS * LANES_ACROSS) == 0, "");
-    static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0, "");
+    static_assert(DOWN % HW_PER_16 == 0 && ACROSS % HW_PER_16 == 0 && LANES_DOWN % 2 == 0, "");
     static_assert(STEP % HW_ALONG_LANES == 0 && STAGES >= 2, "");
     static_assert(HW_SEGMENT % (STEP * STAGES) == 0, "a segment begins in the first stage");
 };
@@ -176,15 +176,19 @@ HW_FUNCTION void hw_multiply(real (&s)[Tile::DOWN][Tile::ACROSS], const real *a,
     }
 }
 
-/* Where in a tile a thread's first output lies. */
+/* Where in a tile a thread's first output lies. Lanes i and i ^ 1 have the same columns, i and i ^
+ * 2 the same rows: the halves of a warp whose 16-byte loads agree so are served at once, not
+ * quarters.
+ */
 template <class Tile> struct HwPlace {
     int row, column;
     __device__ __forceinline__ HwPlace(int t) {
         int warp = t / 32, lane = t % 32;
-        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN +
-              lane / Tile::LANES_ACROSS * HW_PER_16;
-        column = warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS +
-                 lane % Tile::LANES_ACROSS * HW_PER_16;
+        int lane_row = lane / (2 * Tile::LANES_ACROSS) * 2 + lane % 2;
+        int lane_column = lane / 2 % Tile::LANES_ACROSS;
+        row = warp / Tile::WARPS_ACROSS * Tile::LANES_DOWN * Tile::DOWN + lane_row * HW_PER_16;
+        column =
+            warp % Tile::WARPS_ACROSS * Tile::LANES_ACROSS * Tile::ACROSS + lane_column * HW_PER_16;
     }
 };
 

@@ -7,7 +7,6 @@ shapes and strides alone, so that a result is the same from run to run.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,20 +67,23 @@ VARIANTS = [
 ]
 
 
-def forward(*arrays_and_numbers: Any) -> None:
-    """`conv.forward`; the last argument is the precision."""
-    *given, precision = arrays_and_numbers
-    conv.forward(*given, run=partial(_contract, precision, True))
+def forward(x: Any, w: Any, bias: Any, y: Any, *options: Any) -> None:
+    """`conv.forward`; the last option is the precision."""
+    _run("forward", w, x, y, bias, *options)
 
 
-def backward_input(*arrays_and_numbers: Any) -> None:
-    *given, precision = arrays_and_numbers
-    conv.backward_input(*given, run=partial(_contract, precision, True))
+def backward_input(dy: Any, w: Any, dx: Any, *options: Any) -> None:
+    _run("backward_input", w, dy, dx, None, *options)
 
 
-def backward_weight(*arrays_and_numbers: Any) -> None:
-    *given, precision = arrays_and_numbers
-    conv.backward_weight(*given, run=partial(_contract, precision, False))
+def backward_weight(dy: Any, x: Any, dw: Any, *options: Any) -> None:
+    _run("backward_weight", dy, x, dw, None, *options)
+
+
+def _run(name: str, a: Any, b: Any, c: Any, bias: Any, *options: Any) -> None:
+    *numbers, precision = options
+    passed = conv.described(name, a, b, c, tuple(numbers))
+    _contract(precision, name != "backward_weight", a, b, c, bias, **passed._asdict())
 
 
 def choose(rows: int) -> int:

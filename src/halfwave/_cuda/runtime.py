@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,6 +130,24 @@ def launch(
         return
     macros = {"HW_REAL": REAL[dtype], **macros}
     device().launch(family, name, macros, blocks, (block,), args, shared)
+
+
+class Step(NamedTuple):
+    """A launch to be made; an argument that is a string stands for the array of that name."""
+
+    family: str
+    kernel: str
+    grid: tuple[int, ...]
+    threads: int
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]  # shared=, and macros
+
+
+def follow(steps: Sequence[Step], dtype: np.dtype, arrays: dict[str, Any]) -> None:
+    """Make these launches."""
+    for step in steps:
+        given = [arrays[x] if type(x) is str else x for x in step.arguments]
+        launch(step.family, step.kernel, dtype, step.grid, step.threads, *given, **step.options)
 
 
 def blocks(count: int, each: int) -> int:
