@@ -1,10 +1,9 @@
 """Gates on the CUDA kernels, without a GPU: compiles every family for every architecture.
 
 Each family's module in halfwave._cuda names its VARIANTS: the macros that its launches use. Of each
-cubin: registers within what a block of that size may have, no spills, no local memory. Of the PTX: no
-flush to zero, no atomics on floats, no approximate division or square root, and no multiply that an
-add could have been meant to follow, other than those of `a * b + c` with two roundings, which
---fmad=false keeps apart.
+cubin: registers within limits, no spills, no local memory. Of the PTX: no flush to zero, no atomics on
+floats, no approximate division or square root, no multiply-add whose rounding is not said, and
+in contractions no multiply that is not fused.
 """
 
 import importlib
@@ -18,9 +17,15 @@ from halfwave._cuda import compiler
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a")
 REALS = ("float", "double")
+# Registers a thread: so many that blocks of 256 threads leave room for another beside them; more for
+# kernels that hold a tile of fragments, or lanes of doubles.
+REGISTERS, MORE_REGISTERS = 128, {"matmul": 184, "conv_tensor": 184}
+REGISTERS_OF_DOUBLES = 176
 FORBIDDEN = re.compile(
     r"\.ftz|\.approx|\bmad\.(rn\.)?f(32|64)|\b(atom|red)\.[\w.]*\.f(32|64)|\.local\b"
 )
+CHAINS = ("matmul", "conv", "fold")  # families whose every multiply is a fused one
+UNFUSED = re.compile(r"\bmul\.(\w+\.)*f(32|64)")
 USAGE = re.compile(
     r"Compiling entry function '(?P<name>\w+)'(?:.*?)(?P<stack>\d+) bytes stack frame, "
     r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
@@ -45,16 +50,22 @@ def check(job: tuple[str, dict, str]) -> tuple[list[str], int]:
     family, macros, arch = job
     where = f"{family}.cu {' '.join(compiler.defines(macros))} {arch}"
     _, ptx, log = compiler.compile_source(family, macros, arch, extra=("--ptxas-options=-v",))
+    code = [line.partition("//")[0] for line in ptx.splitlines()]
     problems = [
         f"{where}: PTX has {line.strip()}"
-        for line in ptx.splitlines()
-        if FORBIDDEN.search(line.partition("//")[0])
+        for line in code
+        if FORBIDDEN.search(line) or (family in CHAINS and UNFUSED.search(line))
     ]
     if " warning" in log:
         problems.append(f"{where}: {log}")
     seen = list(USAGE.finditer(log))
     for use in seen:
         print(f"{where}: {use['name']}: {use['registers']} registers")
+        most = MORE_REGISTERS.get(family, REGISTERS)
+        if macros["HW_REAL"] == "double":
+            most = max(most, REGISTERS_OF_DOUBLES)
+        if int(use["registers"]) > most:
+            problems.append(f"{where}: {use['name']}: {use['registers']} registers, above {most}")
         if any(int(use[part]) for part in ("stack", "stores", "loads")):
             problems.append(
                 f"{where}: {use['name']}: stack {use['stack']}, spills {use['stores']} bytes out, "
