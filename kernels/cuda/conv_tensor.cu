@@ -35,7 +35,7 @@ enum {
 static_assert(TABLES >= 2 * AHEAD && AHEAD * STEP <= Tile::THREADS, "");
 
 struct alignas(sizeof(coordinate) == 4 ? 16 : 8) Place { /* in b, of a column or a term */
-    int64_t offset;
+    int64_t offset; /* in bytes: an instruction less for every copy */
     coordinate h, w;
 };
 
@@ -89,7 +89,7 @@ HW_FUNCTION void list_columns(const Problem &p, Shared *shared, int64_t first, i
             }
             int64_t h = d1 * axis[0].column_step + axis[0].start;
             int64_t w = d2 * axis[1].column_step + axis[1].start;
-            place.offset = d0 * p.b_column + h * p.b_axis[0] + w * p.b_axis[1];
+            place.offset = (d0 * p.b_column + h * p.b_axis[0] + w * p.b_axis[1]) * sizeof(real);
             place.h = (coordinate)h;
             place.w = (coordinate)w;
             in_c = d0 * p.c_column[0] + d1 * p.c_column[1] + d2 * p.c_column[2];
@@ -140,10 +140,10 @@ HW_FUNCTION void list_term(const Problem &p, Shared *shared, unsigned table, int
     Place place;
     place.h = d[1] * (coordinate)shared->axis[0].term_step;
     place.w = d[2] * (coordinate)shared->axis[1].term_step;
-    place.offset = d[0] * p.b_term + place.h * p.b_axis[0] + place.w * p.b_axis[1];
+    place.offset = (d[0] * p.b_term + place.h * p.b_axis[0] + place.w * p.b_axis[1]) * sizeof(real);
     shared->term[table % TABLES][k] = place;
     shared->a_term[table % TABLES][k] =
-        d[0] * p.a_term[0] + d[1] * p.a_term[1] + d[2] * p.a_term[2];
+        (d[0] * p.a_term[0] + d[1] * p.a_term[1] + d[2] * p.a_term[2]) * sizeof(real);
 }
 
 /* How the threads share the copies of an operand's tile of SIZE rows (columns): a thread has those
@@ -191,24 +191,24 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Plain> {
     typedef Share<SIZE, HW_A_LANES> S;
     S share;
     const Shared *shared;
-    const real *from;
-    int64_t row_stride;
+    const char *from;
+    int64_t row_bytes;
     int rows;
     unsigned number;
 
     __device__ __forceinline__ HwCopies(const Plain &a, int64_t, int64_t)
-        : shared(a.shared), from(a.from + share.x * a.p.a_row), row_stride(S::X_STEP * a.p.a_row),
-          rows(a.rows), number(0) {}
-    /* The next step's, of which `left` terms are there. */
+        : shared(a.shared), from((const char *)(a.from + share.x * a.p.a_row)),
+          row_bytes(S::X_STEP * a.p.a_row * sizeof(real)), rows(a.rows), number(0) {}
     __device__ __forceinline__ void step(real *stage, int left) {
-        const int64_t *places = shared->a_term[number++ % TABLES];
+        const int64_t *places = shared->a_term[number++ % TABLES] + share.k;
+        stage += share.k * PITCH + share.x;
 #pragma unroll
-        for (int k = share.k; k < STEP; k += S::K_STEP) {
-            const real *next = from + places[k];
+        for (int k = 0; k < STEP; k += S::K_STEP) {
+            const char *next = from + places[k];
 #pragma unroll
-            for (int i = 0; i < SIZE; i += S::X_STEP, next += row_stride)
-                hw_copy_async<S::BYTES>(stage + k * PITCH + share.x + i, next,
-                                        k < left && share.x + i < rows);
+            for (int i = 0; i < SIZE; i += S::X_STEP, next += row_bytes)
+                hw_copy_async<S::BYTES>(stage + k * PITCH + i, next,
+                                        share.k + k < left & share.x + i < rows);
         }
     }
 };
@@ -219,24 +219,27 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Gathered
     S share;
     const Problem &p;
     Shared *shared;
-    const real *from;
+    const char *from;
     unsigned number;
 
     __device__ __forceinline__ HwCopies(const Gathered &b, int64_t, int64_t)
-        : p(b.p), shared(b.shared), from(b.from), number(0) {}
+        : p(b.p), shared(b.shared), from((const char *)b.from), number(0) {}
     __device__ __forceinline__ void step(real *stage, int left) {
-        const Place *places = shared->term[number % TABLES];
+        const Place *places = shared->term[number % TABLES] + share.k;
+        const Place *columns = shared->column + share.x;
         extent height = (extent)shared->axis[0].size, width = (extent)shared->axis[1].size;
+        stage += ALONG ? share.x * PITCH + share.k : share.k * PITCH + share.x;
 #pragma unroll
-        for (int k = share.k; k < STEP; k += S::K_STEP) {
+        for (int k = 0; k < STEP; k += S::K_STEP) {
             Place term = places[k];
+            const char *next = from + term.offset;
 #pragma unroll
-            for (int j = share.x; j < SIZE; j += S::X_STEP) {
-                Place column = shared->column[j];
-                bool there = k < left & (extent)(column.h + term.h) < height &
+            for (int j = 0; j < SIZE; j += S::X_STEP) {
+                Place column = columns[j];
+                bool there = share.k + k < left & (extent)(column.h + term.h) < height &
                              (extent)(column.w + term.w) < width;
                 hw_copy_async<S::BYTES>(stage + (ALONG ? j * PITCH + k : k * PITCH + j),
-                                        from + column.offset + term.offset, there);
+                                        next + column.offset, there);
             }
         }
         /* What it overwrites was read AHEAD steps ago or earlier, and will be read AHEAD on. */
