@@ -76,7 +76,7 @@ class CuPy:
             attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             self._driver.funcSetAttribute(function.ptr, attribute, shared)
             self._shared[key] = shared
-        by_value = [x.reshape(1) if isinstance(x, np.void) else x for x in args]
+        by_value = [x.reshape(1) if isinstance(x, (np.ndarray, np.void)) else x for x in args]
         function(grid, block, by_value, shared_mem=shared)
 
     def _load(
