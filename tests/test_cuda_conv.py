@@ -177,6 +177,8 @@ def test_depthwise(cuda, rng, name, dtype, layout):
 
 
 def test_depthwise_beyond_what_its_kernels_count(cuda, rng, monkeypatch):
+    monkeypatch.setattr(depthwise, "MOST_PARTIAL", 1)
+    all_passes(cuda, rng, DEPTHWISE["plain"], "f4", "NCHW")
     monkeypatch.setattr(depthwise, "MOST", 1)
     for layout in LAYOUTS:
         all_passes(cuda, rng, DEPTHWISE["outputs"], "f4", layout)

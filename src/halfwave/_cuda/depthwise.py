@@ -15,6 +15,7 @@ from . import matmul, runtime
 RUN, THREADS = 8, 256  # as in depthwise.cu
 GRID_Y = 65535
 MOST = 2**31 - 1  # threads, which a kernel counts in 32 bits
+MOST_PARTIAL = 2**28  # segments' sums in memory: many only of kernels as large as images
 VARIANTS = [("depthwise", {"HW_NARROW": 1})]
 
 DIVISOR = np.dtype([(name, np.uint32) for name in ("by", "magic", "shift", "unused")])
@@ -30,9 +31,9 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
         segments = runtime.blocks(terms, SEGMENT)
         threads = _threads((across[1], down[1], outputs, segments), passed.rows,
                            (2, 0, 1, 3) if passed.first_fastest else (0, 1, 3, 2))  # fmt: skip
-        if threads is None:
-            return None
         count = outputs * down[1] * across[1]
+        if threads is None or count * segments > MOST_PARTIAL:
+            return None
         return [
             _step("correlate_weight", threads, 1,
                   (problem(passed, SEGMENT, segments, 0, 0), threads, "a", "b", "parts")),
