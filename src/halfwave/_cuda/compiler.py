@@ -69,7 +69,8 @@ def compile_source(
                 f"{nvrtc.getProgramLog(program)}"
             ) from None
         ptx = nvrtc.getPTX(program).decode()
-        return nvrtc.getCUBIN(program), ptx, nvrtc.getProgramLog(program)
+        cubin = nvrtc.getCUBIN(program) + b"\0"  # of which CuPy cuts off the last byte, a NUL
+        return cubin, ptx, nvrtc.getProgramLog(program)
     finally:
         nvrtc.destroyProgram(program)
 
