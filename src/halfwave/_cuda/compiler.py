@@ -11,7 +11,9 @@ import os
 import tempfile
 from pathlib import Path
 
-KERNELS = Path(__file__).parent.parent / "kernels"  # installed there: cuda/*.cu and common/*.h
+_INSTALLED = Path(__file__).parent.parent / "kernels"
+# cuda/*.cu and common/*.h: of an editable install, those of the repository.
+KERNELS = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[3] / "kernels"
 OPTIONS = (
     "--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true",
     "--diag-suppress=177",  # functions of a shared header that this family has no use for
