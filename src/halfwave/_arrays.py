@@ -244,16 +244,6 @@ def _span(x: np.ndarray) -> tuple[int, int]:
     return begin, end + x.itemsize
 
 
-def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same elements in the same order."""
-    return (
-        address(a) == address(b)
-        and a.shape == b.shape
-        and a.strides == b.strides
-        and a.dtype == b.dtype
-    )
-
-
 def _overlaps_itself(x: np.ndarray) -> bool:
     if x.size <= 1:
         return False

@@ -33,7 +33,17 @@ def elsewhere(inputs: list[np.ndarray], out: Any) -> list[np.ndarray]:
     """The inputs that are not `out` itself, element for element."""
     if type(out) is not type(inputs[0]):
         return inputs
-    return [x for x in inputs if not (_arrays.same_memory(x, out) and x.flags.c_contiguous)]
+    return [x for x in inputs if not (_same_memory(x, out) and x.flags.c_contiguous)]
+
+
+def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are the same elements in the same order."""
+    return (
+        _arrays.address(a) == _arrays.address(b)
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
 
 
 def run(

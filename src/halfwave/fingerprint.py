@@ -8,19 +8,18 @@ made by integer arithmetic, so that a wrong generator shows in the random cases 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 import halfwave
 from halfwave import _arrays, models, nn
+from halfwave._operations import Operations
 
 PATH = Path(__file__).with_suffix(".json")
 DTYPES = ("float32", "float64")
@@ -29,50 +28,13 @@ Arrays = Iterable[np.ndarray]
 CASES: dict[str, Callable[[], Arrays]] = {}
 
 
-class _Operations:
-    """The functions of a module: their NumPy arrays are put on `device` first, results fetched.
-
-    What is written in place is fetched too; functions that make arrays are told the device.
-    """
-
-    device = "cpu"
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(self._module, name)
-        return (
-            _Operations(function) if isinstance(function, ModuleType) else partial(_run, function)
-        )
-
-
-def _run(function: Callable, *arguments: Any, **options: Any) -> Any:
-    if _Operations.device == "cpu":
-        return function(*arguments, **options)
-
-    def put(x: Any) -> Any:
-        return _arrays.to_device(x, "cuda") if isinstance(x, np.ndarray) else x
-
-    if "device" in inspect.signature(function).parameters:
-        options["device"] = "cuda"
-    there = [put(x) for x in arguments]
-    result = function(*there, **{name: put(x) for name, x in options.items()})
-    if result is None:
-        for here, moved in zip(arguments, there, strict=True):
-            here[...] = moved.get()
-        return None
-    fetched = [_arrays.to_host(x) for x in (result if isinstance(result, tuple) else (result,))]
-    return tuple(fetched) if isinstance(result, tuple) else fetched[0]
-
-
-hw = _Operations(halfwave)
+hw = Operations(halfwave)
 
 
 def compute(name: str, device: str = "cpu") -> str:
     """The fingerprint of a case."""
     sha = hashlib.sha256()
-    _Operations.device = device
+    Operations.device = device
     for array in CASES[name]():
         array = np.array(array)
         if array.dtype.kind == "f":
@@ -418,7 +380,7 @@ def _training(dtype: str) -> Iterator[np.ndarray]:
     net = models.Network("fingerprint", (
         models.Conv(3, 6), models.Pool(2, 2), models.Conv(3, 8, 2), models.Pyramid((2, 1)),
         models.Full(16), models.Full(4))).build(
-            image=12, channels=2, classes=4, seed=3, dtype=dtype, device=_Operations.device,
+            image=12, channels=2, classes=4, seed=3, dtype=dtype, device=Operations.device,
             initializer=partial(halfwave.init.he_normal, negative_slope=0.25))  # fmt: skip
     optimizer = nn.SGD(net.parameters(), learning_rate=0.02, momentum=0.9, weight_decay=5e-4)
     losses = []

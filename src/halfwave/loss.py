@@ -39,15 +39,20 @@ def softmax_cross_entropy(
     """
     logits, labels = _checked(logits, labels)
     _arrays.choice(reduction, "reduction", ("mean", "sum", "none"))
-    if _arrays.on_gpu(logits):
-        return _on_gpu(logits, labels, reduction)
-    losses = np.empty(len(logits), logits.dtype)
+    gpu = _arrays.on_gpu(logits)
+    kernels, sums = (_cuda, _cuda_reduction) if gpu else (_cpu, _reduction)
+    arrays = _arrays.library(logits)
+    losses = arrays.empty(len(logits), logits.dtype)
     if len(logits):
-        _cpu.cross_entropy(logits, labels, losses)
+        kernels.cross_entropy(logits, labels, losses)
     if reduction == "none":
         return losses
-    total = np.empty(1, logits.dtype)
-    _reduction.channel_sums(losses.reshape(1, 1, -1), total)
+    total = arrays.empty(1, logits.dtype)
+    sums.channel_sums(losses.reshape(1, 1, -1), total)
+    if gpu:  # a scalar of NumPy's would be waited for
+        if reduction == "mean":
+            _cuda.divide(total, len(logits))
+        return total.reshape(())
     if reduction == "sum":
         return total[0]
     return total[0] / logits.dtype.type(len(logits)) if len(logits) else logits.dtype.type(np.nan)
@@ -89,20 +94,6 @@ def softmax_cross_entropy_backward(
             logits, labels, len(logits) if reduction == "mean" else 1, gradient
         )
     return finish()
-
-
-def _on_gpu(logits: np.ndarray, labels: np.ndarray, reduction: str) -> np.ndarray:
-    arrays = _arrays.library(logits)
-    losses = arrays.empty(len(logits), logits.dtype)
-    if len(logits):
-        _cuda.cross_entropy(logits, labels, losses)
-    if reduction == "none":
-        return losses
-    total = arrays.empty(1, logits.dtype)
-    _cuda_reduction.channel_sums(losses.reshape(1, 1, -1), total)
-    if reduction == "mean":
-        _cuda.divide(total, len(logits))
-    return total.reshape(())
 
 
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
