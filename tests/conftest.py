@@ -44,10 +44,9 @@ def rng():
 
 def _gpu_found():
     try:
-        cuda_runtime.CuPy()
+        return cuda_runtime.CuPy()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 FOUND = _gpu_found()
@@ -91,7 +90,7 @@ class Cuda:
 def cuda(request, monkeypatch):
     """Runs the test on each device that runs CUDA kernels."""
     emulated = request.param in ORDERS
-    device = _emulated if emulated else cuda_runtime.CuPy()
+    device = _emulated if emulated else FOUND
     if emulated:
         device.order = request.param
     monkeypatch.setattr(cuda_runtime, "_device", device)

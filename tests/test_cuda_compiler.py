@@ -143,6 +143,34 @@ def test_no_cupy(monkeypatch, call):
         call()
 
 
+def test_no_nvrtc(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", None)
+    monkeypatch.setattr(compiler, "_nvrtc", compiler._nvrtc.__wrapped__)
+    with pytest.raises(
+        compiler.CompileError, match=r"^NVRTC, which .* cannot be loaded: install CUDA"
+    ):
+        compiler.compile_source("activation", MACROS, "sm_90a")
+
+
+class WithGradient:
+    """As PyTorch's tensors: an error for CUDA's interface, a refusal for DLPack's."""
+
+    @property
+    def __cuda_array_interface__(self):
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+
+    def __dlpack_device__(self):
+        return runtime.DLPACK_CUDA[0], 0
+
+    def __dlpack__(self, **options):
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+
+def test_a_tensor_with_gradient(cuda):
+    with pytest.raises(TypeError, match="x cannot be read as a CuPy array"):
+        hw.relu(WithGradient())
+
+
 def test_import_brings_no_cupy():
     code = (
         "import sys, numpy, halfwave; halfwave.relu(numpy.ones(3)); halfwave.info();"

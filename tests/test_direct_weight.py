@@ -57,3 +57,21 @@ def test_large_sums(case, layout, rng):
 @pytest.mark.skipif(ISAS[-1] == "baseline", reason="software multiply-adds would take minutes")
 def test_the_largest_sums(rng):
     check(*LARGEST, "NCHW", [(ISAS[-1], n) for n in (1, 3)], rng)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_groups_whose_gradient_all_tasks_share(threads, rng):
+    """One segment, so that tasks divide the taps and dy is packed ahead: each group's own."""
+    x = rng.standard_normal((1, 32, 20, 20), np.float32)
+    dy = rng.standard_normal((1, 96, 16, 16), np.float32)
+    runtime.set_num_threads(1)
+    options = {"algorithm": "direct"}
+    expected = [
+        hw.conv2d_backward_weight(
+            np.split(dy, 2, axis=1)[g], np.split(x, 2, axis=1)[g], (48, 16, 5, 5), **options
+        )
+        for g in range(2)
+    ]
+    runtime.set_num_threads(threads)
+    dw = hw.conv2d_backward_weight(dy, x, (96, 16, 5, 5), groups=2, **options)
+    same_bits(dw, np.concatenate(expected))

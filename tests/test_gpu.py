@@ -126,20 +126,20 @@ def operations(rng):
 
 def test_on_another_stream(rng):
     for name, call in operations(rng).items():
-        expected = call().copy()
+        expected = call().get()
         stream = cupy.cuda.Stream(non_blocking=True)
         with stream:
-            found = call().copy()
-        stream.synchronize()
+            found = call().get()
         print(name)  # shown where the next line fails
-        same_bits(found.get(), expected.get())
+        same_bits(found, expected)
 
 
 def test_in_a_graph(rng):
     for name, call in operations(rng).items():
-        expected = call().copy().get()
+        expected = call().get()
         stream = cupy.cuda.Stream(non_blocking=True)
-        with stream:
+        pool = cupy.cuda.MemoryPool()  # of the graph alone: its temporary memory is nobody else's
+        with stream, cupy.cuda.using_allocator(pool.malloc):
             result = call()
             stream.begin_capture()
             call()
@@ -174,16 +174,20 @@ def test_memory_comes_from_the_current_allocator(rng):
 
 def test_fortran_order(rng):
     a, b = rng.standard_normal((40, 50), dtype="f4"), rng.standard_normal((50, 30), dtype="f4")
-    there = [cupy.asfortranarray(cupy.asarray(m)) for m in (a, b)]
-    out = cupy.asfortranarray(cupy.zeros((40, 30), "f4"))
+    there = [cupy.asarray(m.T.copy()).T for m in (a, b)]
+    out = cupy.zeros((30, 40), "f4").T
     assert hw.matmul(*there, out=out) is out
     same_bits(out.get(), hw.matmul(a, b))
 
 
 def test_torch_tensors_are_taken(rng):
     torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("a PyTorch without CUDA")
     x = torch.randn(100, device="cuda")
     same_bits(hw.relu(x).get(), hw.relu(x.cpu().numpy()))
+    with pytest.raises(TypeError, match="x cannot be read as a CuPy array"):
+        hw.relu(x.requires_grad_())
 
 
 def test_import_wakes_no_gpu():

@@ -98,25 +98,50 @@ def test_convolutions_of_one_tap_stay_inside(c, o, size, stride, layout, pages, 
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(
+    ("c", "o", "size", "groups"),
+    [(3, 5, 7, 1), (17, 16, 15, 1), (5, 40, 9, 1), (16, 16, 7, 16), (33, 33, 15, 33)],
+)
+def test_convolutions_with_a_stride_stay_inside(
+    c, o, size, groups, kernel, layout, pages, isa, rng
+):
+    check_inside(
+        pages, rng, "f4", layout, (c, o, size, (size + 1) // 2), (o, c // groups, kernel, kernel),
+        stride=2, padding=kernel // 2, groups=groups,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize(
     ("c", "o", "size"), [(3, 5, 5), (16, 32, 3), (33, 40, 7), (16, 16, 14), (17, 16, 18)]
 )
 def test_winograd_stays_inside(c, o, size, dtype, layout, pages, isa, rng):
-    def image(channels):
+    check_inside(
+        pages, rng, dtype, layout, (c, o, size, size), (o, c, 3, 3), padding=1,
+        algorithm="winograd",
+    )  # fmt: skip
+
+
+def check_inside(pages, rng, dtype, layout, sizes, w_shape, **options):
+    """The three passes for x of c × size × size and y of o × out × out."""
+    c, o, size, out = sizes
+
+    def image(channels, size):
         shape = (2, channels, size, size) if layout == "NCHW" else (2, size, size, channels)
         return rng.standard_normal(shape).astype(dtype)
 
-    x, dy, w = image(c), image(o), rng.standard_normal((o, c, 3, 3)).astype(dtype)
-    options = {"padding": 1, "layout": layout, "algorithm": "winograd"}
+    x, dy, w = image(c, size), image(o, out), rng.standard_normal(w_shape).astype(dtype)
     calls = [
         (hw.conv2d, (x, w), ()),
         (hw.conv2d_backward_input, (dy, w), (x.shape,)),
         (hw.conv2d_backward_weight, (dy, x), (w.shape,)),
     ]
     for function, arrays, shape in calls:
-        expected = function(*arrays, *shape, **options)
+        expected = function(*arrays, *shape, layout=layout, **options)
         result = function(
-            *map(pages.array, arrays), *shape, out=pages.array(expected * 0), **options
-        )
+            *map(pages.array, arrays), *shape, out=pages.array(expected * 0), layout=layout,
+            **options,
+        )  # fmt: skip
         np.testing.assert_array_equal(result, expected)

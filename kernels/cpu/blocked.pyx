@@ -53,6 +53,7 @@ cdef enum:
     BLOCK_STEPS = 8 * 512       # of the panels at a time together: 512 KiB of b, for the L2 cache
     MOST_PANELS = 64            # at a time
     FEW_STRIPS = 16             # b is then used so little that it should not be waited for
+    FEW_STEPS = 64              # of a row: asking for the next one costs more than waiting for it
     ROWS_IN_PLACE = 8           # of a: at worst all fall on one set of the L1 cache, which has 8 ways
     BYTES_IN_PLACE = 1 << 19    # of b, from the first row of a segment to its last
     SAME_SET = 4096             # bytes: so far apart, lines fall on one set of the L1 cache
@@ -206,7 +207,7 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                 a = strip_of_a[real](product, row, rows, k_begin, k, even_k, strip_memory, &a_row,
                                      &a_k)
             a_ahead = 0         # of the next strip, to be asked for by the first tile of this one
-            if even_k and a_k == 1 and a != strip_memory and strip + 1 < strip_end:
+            if even_k and a_k == 1 and a != strip_memory and strip + 1 < strip_end and k > FEW_STEPS:
                 a_ahead = problem.a_row[row + rows] - problem.a_row[row]
             stride = product.c_row[row + 1] - product.c_row[row] if rows > 1 else 0
             even = evenly_spaced(product.c_row + row, rows, stride)

@@ -279,7 +279,8 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
         job.blocks = ceil_div(job.channels, job.block)
         job.vectors = job.block // job.lanes
         return
-    wanted = ceil_div(threads, job.segments)
+    # Segments divide unevenly: some blocks more even it out.
+    wanted = ceil_div(4 * threads, job.segments) if threads > 1 else 1
     cut_channels(job.channels, job.lanes,
                  max(min(wanted, vectors // 4), ceil_div(vectors, VECTORS)), &job.block,
                  &job.blocks)

@@ -68,21 +68,32 @@ def device(x: np.ndarray) -> str:
 
 
 def same_device(x: np.ndarray, name: str, beside: np.ndarray, like: str) -> None:
-    """A TypeError unless both arrays are NumPy's, or CuPy's on one GPU."""
+    """A TypeError unless both arrays are NumPy's, or both CuPy's."""
     if on_gpu(x) != on_gpu(beside):
         there, here = ("GPU", "CPU") if on_gpu(beside) else ("CPU", "GPU")
         raise TypeError(f"{name} must lie in {there} memory as {like}, not {here}")
-    if on_gpu(x) and x.device != beside.device:
-        raise TypeError(f"{name} must lie on GPU {beside.device.id} as {like}, not {x.device.id}")
+
+
+def on_current_gpu(x: Any, name: str) -> Any:
+    """The CuPy array itself; a ValueError unless it lies on the GPU that CuPy computes on."""
+    current, where = runtime.device().current(), x.data.device_id
+    if where != current:
+        raise ValueError(
+            f"{name} must lie on GPU {current}, which is CuPy's current one, not on GPU {where}: "
+            f"call within cupy.cuda.Device({where})"
+        )
+    return x
 
 
 def foreign(x: Any, name: str) -> np.ndarray:
     """Another library's array, where it lies: a NumPy array or a CuPy array of its memory."""
     if runtime.is_gpu(x):
+        device = runtime.device()
         try:
-            return runtime.device().asarray(x)
-        except (AttributeError, BufferError, TypeError, ValueError) as error:
+            there = device.asarray(x)
+        except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
             raise TypeError(f"{name} cannot be read as a CuPy array: {error}") from error
+        return on_current_gpu(there, name)
     if not hasattr(x, "__dlpack__"):
         raise TypeError(
             f"{name} must be a NumPy or CuPy array, or offer __dlpack__, not {type(x).__name__}"
@@ -183,8 +194,7 @@ def _gpu_output(
         return fresh, lambda: fresh
     if not isinstance(out, arrays.ndarray):
         raise TypeError(f"{name} must be a CuPy array, not {type(out).__name__}")
-    if inputs:
-        same_device(out, name, inputs[0], "the inputs")
+    on_current_gpu(out, name)
     _check_output(out, shape, dtype, name)
     plain = out.flags.c_contiguous
     if not plain and _overlaps_itself(out):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import _arrays
@@ -92,6 +93,27 @@ def geometry(
     w_name: str = "w",
 ) -> Geometry:
     """Check a convolution's shapes and options, and work out the rest."""
+    plain = (
+        type(stride) is type(padding) is type(dilation) is type(groups) is int
+        and type(layout) is str
+    )
+    # Others may not be hashable, or equal what is allowed, as (1, True) does (1, 1).
+    work_out = _geometry if plain else _geometry.__wrapped__
+    return work_out(x_shape, w_shape, stride, padding, dilation, groups, layout, x_name, w_name)
+
+
+@lru_cache(256)
+def _geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    layout: Any,
+    x_name: str,
+    w_name: str,
+) -> Geometry:
     _arrays.choice(layout, "layout", LAYOUTS)
     stride = _arrays.pair(stride, "stride")
     dilation = _arrays.pair(dilation, "dilation")

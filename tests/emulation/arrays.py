@@ -11,13 +11,15 @@ import numpy as np
 
 float16, float32, float64, uint32 = np.float16, np.float32, np.float64, np.uint32
 CUDA = 2
+current = 0  # the number of the GPU that computes, on which arrays are made
 
 
 class ndarray:  # the name that CuPy's has
-    """A CuPy array's attributes and views; `host` is the NumPy array behind it."""
+    """A CuPy array's attributes and views; `host` is the NumPy array behind it, `gpu` where it lies."""
 
-    def __init__(self, host):
+    def __init__(self, host, gpu=None):
         self.host = host
+        self.gpu = current if gpu is None else gpu
 
     shape = property(lambda self: self.host.shape)
     strides = property(lambda self: self.host.strides)
@@ -26,8 +28,10 @@ class ndarray:  # the name that CuPy's has
     size = property(lambda self: self.host.size)
     nbytes = property(lambda self: self.host.nbytes)
     itemsize = property(lambda self: self.host.itemsize)
-    T = property(lambda self: ndarray(self.host.T))
-    device = SimpleNamespace(id=0)
+    T = property(lambda self: self._view(self.host.T))
+
+    def _view(self, host):
+        return ndarray(host, self.gpu)
 
     @property
     def flags(self):
@@ -36,7 +40,7 @@ class ndarray:  # the name that CuPy's has
 
     @property
     def data(self):
-        return SimpleNamespace(ptr=self.host.ctypes.data)
+        return SimpleNamespace(ptr=self.host.ctypes.data, device_id=self.gpu)
 
     @property
     def __cuda_array_interface__(self):
@@ -45,13 +49,13 @@ class ndarray:  # the name that CuPy's has
                 "data": (host.ctypes.data, False), "version": 3}  # fmt: skip
 
     def __dlpack_device__(self):
-        return CUDA, 0
+        return CUDA, self.gpu
 
     def __len__(self):
         return len(self.host)
 
     def __getitem__(self, key):
-        return ndarray(self.host[key])
+        return self._view(self.host[key])
 
     def __setitem__(self, key, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -59,16 +63,16 @@ class ndarray:  # the name that CuPy's has
         self.host[key] = value.host if isinstance(value, ndarray) else value
 
     def reshape(self, *shape):
-        return ndarray(self.host.reshape(*shape))
+        return self._view(self.host.reshape(*shape))
 
     def transpose(self, *axes):
-        return ndarray(self.host.transpose(*axes))
+        return self._view(self.host.transpose(*axes))
 
     def swapaxes(self, a, b):
-        return ndarray(self.host.swapaxes(a, b))
+        return self._view(self.host.swapaxes(a, b))
 
     def view(self, dtype):
-        return ndarray(self.host.view(dtype))
+        return self._view(self.host.view(dtype))
 
     def copy(self):
         return ndarray(np.array(self.host, order="C"))
@@ -127,7 +131,7 @@ def asnumpy(x):
 
 
 def broadcast_to(x, shape):
-    return ndarray(np.broadcast_to(x.host, shape))
+    return x._view(np.broadcast_to(x.host, shape))
 
 
 def copyto(to, values):

@@ -48,11 +48,14 @@ class Device:
             return x
         raise TypeError(f"the emulation knows its own arrays only, not {type(x).__name__}")
 
-    def multiprocessors(self) -> int:
-        return 2
+    def current(self) -> int:
+        return arrays.current
 
     def capability(self) -> str:
         return "80"
+
+    def multiprocessors(self) -> int:
+        return 2
 
     def tensor_maps(self) -> bool:
         return True
@@ -86,6 +89,9 @@ class Device:
             raise ValueError(f"{name}: a grid of {grid}")
         if not 0 < np.prod(block) <= 1024 or shared > 227 * 1024:
             raise ValueError(f"{name}: blocks of {block} with {shared} bytes of shared memory")
+        for x in args:
+            if isinstance(x, arrays.ndarray) and x.gpu != arrays.current:
+                raise ValueError(f"{name}: an array of GPU {x.gpu} on GPU {arrays.current}")
         library = self._library(family, macros)
         cells = [_cell(name, i, value) for i, value in enumerate(args)]
         values = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(cell) for cell in cells))

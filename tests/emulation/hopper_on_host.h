@@ -3,9 +3,9 @@
  *
  * Shared memory has the hardware's 32-bit addresses, from SHARED_BASE on, a multiple of 16 and no
  * more; the swizzle and the matrix descriptors are decoded from these. A box arrives when its
- * barrier is waited for, one at each try, and wgmma reads and adds when it is waited for: as late
- * as they may; or, in the order where copies come at once, as early as they may. Fails for what the
- * hardware would refuse, get wrong or hang at: misaligned addresses, bytes that were not expected,
+ * barrier is waited for, and wgmma reads and adds when it is waited for, as late as they may; in
+ * the second order of threads boxes arrive at once, in the third products are done at once. Fails
+ * for what the hardware would refuse, get wrong or hang at: misaligned addresses, unexpected bytes,
  * barriers that never complete, products by a part of a group, without a fence or never waited for.
  */
 #pragma once

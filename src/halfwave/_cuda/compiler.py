@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _INSTALLED = Path(__file__).parent.parent / "kernels"
 # cuda/*.cu and common/*.h: of an editable install, those of the repository.
@@ -57,8 +59,7 @@ def compile_source(
     family: str, macros: dict[str, str | int], arch: str, *, extra: tuple[str, ...] = ()
 ) -> tuple[bytes, str, str]:
     """(cubin, PTX, NVRTC's log)."""
-    from cupy_backends.cuda.libs import nvrtc
-
+    nvrtc = _nvrtc()
     source = (KERNELS / "cuda" / f"{family}.cu").read_text()
     options = (*OPTIONS, f"-arch={arch}", f"-I{KERNELS}", *defines(macros), *extra)
     program = nvrtc.createProgram(source, f"{family}.cu", (), ())
@@ -77,10 +78,24 @@ def compile_source(
         nvrtc.destroyProgram(program)
 
 
-def _version() -> str:
-    from cupy_backends.cuda.libs import nvrtc
+@cache
+def _nvrtc() -> Any:
+    """CuPy's module of it, whose library has been found."""
+    try:
+        from cupy_backends.cuda.libs import nvrtc
 
-    return ".".join(map(str, nvrtc.getVersion()))
+        nvrtc.getVersion()
+    except Exception as error:  # of whatever class: that depends on CuPy's version
+        raise CompileError(
+            "NVRTC, which compiles the kernels, cannot be loaded: install CUDA's toolkit, or with pip "
+            f"CuPy's extra ctk, as in 'cupy-cuda13x[ctk]' ({type(error).__name__}: {error})"
+        ) from error
+    return nvrtc
+
+
+@cache
+def _version() -> str:
+    return ".".join(map(str, _nvrtc().getVersion()))
 
 
 def _key(family: str, macros: dict[str, str | int], arch: str) -> str:

@@ -146,7 +146,7 @@ def plan(
         aligned, bias_row, bias_column = True, 0, 0
     slices = taps == (1, 1) and b.sizes[0] > 1
     vectors = aligned and c_column == 1 and not any(n % 2 for n in (columns, *c))
-    p = np.zeros((), PRODUCT)
+    p = np.zeros(1, PRODUCT)
     values = (
         c, c_column, outputs, bias_row, bias_column, size, columns, box, tiles, across, parts,
         steps, part_steps, channel_steps, taps[0], stride, dilation, start, a.sizes[0] > 1, slices,
@@ -206,14 +206,14 @@ def _packed(precision: str, operand: Operand, x: Any, pitch: int) -> Any:
     for i in reversed(range(len(sizes) - 2)):  # neighbours as one, so that there are many rows
         if sizes[i] == 1 or strides[i] == sizes[i + 1] * strides[i + 1]:
             sizes[i : i + 2], strides[i : i + 2] = [sizes[i] * sizes[i + 1]], [strides[i + 1]]
-    p = np.zeros((), PACKING)
+    p = np.zeros(1, PACKING)
     missing = 4 - len(sizes)
     p["size"], p["stride"] = (1,) * missing + tuple(sizes), (0,) * missing + tuple(strides)
     p["pitch"] = pitch
     p["row_tiles"] = runtime.blocks(sizes[-2], PACK_SIDE)
     p["k_tiles"] = runtime.blocks(pitch, PACK_SIDE)
     p["across"] = abs(strides[-2]) < abs(strides[-1])
-    blocks = int(p["row_tiles"]) * int(p["k_tiles"]) * math.prod(sizes[:-2])
+    blocks = int(p["row_tiles"][0]) * int(p["k_tiles"][0]) * math.prod(sizes[:-2])
     dtype = np.dtype(np.float32 if precision == "tf32" else np.uint16)
     to = runtime.device().arrays.empty((math.prod(sizes[:-1]) * pitch,), dtype)
     runtime.launch("pack", "pack", x.dtype, runtime.grid(blocks), PACK_THREADS, x, to, p,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ DLPACK_CUDA = (2, 13)  # device memory, managed memory
 REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 PER_16 = {np.dtype(np.float32): 4, np.dtype(np.float64): 2}  # numbers in 16 bytes
 GRID_X = 2**31 - 1  # the most blocks along x; along y and z, 65535
-STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block gets without asking
+OLDEST = 80  # compute capability 8.0: cp.async
 
 
 class CuPy:
@@ -39,12 +39,13 @@ class CuPy:
             cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise RuntimeError(f"CuPy finds no GPU or no driver: {error}") from error
-        self.arrays: ModuleType = cupy
         from cupy_backends.cuda.api import driver
 
+        self.arrays: ModuleType = cupy
+        self.current: Callable[[], int] = cupy.cuda.device.get_device_id  # the GPU's number
         self._driver = driver
         self._functions: dict[tuple[Any, ...], Any] = {}
-        self._shared: dict[tuple[Any, ...], int] = {}  # what a function may have beyond the usual
+        self._shared: dict[tuple[Any, ...], int] = {}  # bytes that a function has been allowed
         self._lock = threading.Lock()
 
     def asarray(self, x: Any) -> Any:
@@ -55,11 +56,11 @@ class CuPy:
             return self.arrays.from_dlpack(x)
         return self.arrays.asarray(x)
 
-    def multiprocessors(self) -> int:
-        return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
-
     def capability(self) -> str:
         return self.arrays.cuda.Device().compute_capability
+
+    def multiprocessors(self) -> int:
+        return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
 
     def tensor_maps(self) -> bool:
         """Whether the driver encodes tensor maps."""
@@ -79,22 +80,37 @@ class CuPy:
         args: Sequence[Any],
         shared: int,
     ) -> None:
-        key = (self.arrays.cuda.device.get_device_id(), family, name, *sorted(macros.items()))
+        key = (self.current(), family, name, *macros.items())
         function = self._functions.get(key)
         if function is None:
             function = self._load(key, family, name, macros)
-        if shared > self._shared.get(key, STATIC_SHARED):
-            attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            self._driver.funcSetAttribute(function.ptr, attribute, shared)
-            self._shared[key] = shared
-        by_value = [x.reshape(1) if isinstance(x, (np.ndarray, np.void)) else x for x in args]
-        function(grid, block, by_value, shared_mem=shared)
+        if shared and shared > self._shared.get(key, 0):
+            self._allow_shared(key, function, name, shared)
+        # A structure goes by value in an array: not every CuPy takes NumPy's scalars of such.
+        function(grid, block, [x.reshape(1) if type(x) is np.void else x for x in args], shared)
+
+    def _allow_shared(self, key: tuple[Any, ...], function: Any, name: str, shared: int) -> None:
+        """Beyond 48 KiB, less what a kernel has of its own, a block must be allowed its memory."""
+        most = self.arrays.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+        if shared > most:
+            raise RuntimeError(
+                f"kernel {name} needs {shared} bytes of shared memory a block; this GPU has {most}"
+            )
+        attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self._driver.funcSetAttribute(function.ptr, attribute, shared)
+        self._shared[key] = shared
 
     def _load(
         self, key: tuple[Any, ...], family: str, name: str, macros: dict[str, str | int]
     ) -> Any:
         with self._lock:  # a second thread finds what the first has compiled in the folder
-            arch = compiler.architecture(self.capability())
+            capability = self.capability()
+            if int(capability) < OLDEST:
+                raise RuntimeError(
+                    f"halfwave's kernels need a GPU of compute capability {OLDEST / 10} or newer, "
+                    f"not {int(capability) / 10}"
+                )
+            arch = compiler.architecture(capability)
             module = self.arrays.cuda.function.Module()
             module.load(compiler.compiled(family, macros, arch))
             function = self._functions[key] = module.get_function(name)
@@ -170,10 +186,12 @@ def is_gpu(x: Any) -> bool:
     """Whether `x` lies in GPU memory; imports and wakes nothing."""
     if _device is not None and isinstance(x, _device.arrays.ndarray):  # quicker than to ask it
         return True
-    if hasattr(x, "__cuda_array_interface__"):
-        return True
-    where = getattr(x, "__dlpack_device__", None)
-    return where is not None and not isinstance(x, np.ndarray) and where()[0] in DLPACK_CUDA
+    if isinstance(x, np.ndarray):
+        return False
+    where = getattr(x, "__dlpack_device__", None)  # asked first: of tensors with gradients PyTorch
+    if where is not None:  # has no __cuda_array_interface__, and raises an error of its own
+        return where()[0] in DLPACK_CUDA
+    return hasattr(x, "__cuda_array_interface__")
 
 
 def launch(
