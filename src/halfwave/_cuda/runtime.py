@@ -5,6 +5,8 @@ Importing this imports no CuPy and wakes no GPU; `device()` does. Nothing here w
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -64,6 +66,17 @@ class CuPy:
     def capability(self) -> str:
         return self.arrays.cuda.Device().compute_capability
 
+    def multiprocessors(self) -> int:
+        return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
+
+    def tensor_maps(self) -> bool:
+        """Whether the driver encodes tensor maps."""
+        return _encoder() is not None
+
+    def tensor_map(self, *numbers: Any) -> np.ndarray:
+        """A `TensorMap`'s 128 bytes, for a kernel's __grid_constant__."""
+        return _encoded(TensorMap(*numbers))
+
     def function(
         self, family: str, name: str, macros: dict[str, str | int], shared: int = 0
     ) -> Any:
@@ -103,6 +116,60 @@ class CuPy:
             function = self._functions[key] = module.get_function(name)
             return function
 
+
+class TensorMap(NamedTuple):
+    """What cuTensorMapEncodeTiled takes; dimensions from the innermost on, which is dense.
+
+    Of a box every step-th element is copied, with the 128-byte swizzle, with zeros outside the tensor.
+    The driver refuses an address or a stride that 16 does not divide.
+    """
+
+    number: int  # CUtensorMapDataType: BFLOAT16, or TFLOAT32, which rounds float32 numbers
+    address: int
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]  # in bytes, of all dimensions but the innermost
+    box: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+BFLOAT16, TFLOAT32 = 9, 11  # CUtensorMapDataType in cuda.h
+_INTERLEAVE_NONE, _SWIZZLE_128B, _L2_PROMOTION_256B, _OUTSIDE_ZERO = 0, 3, 3, 0
+
+
+@lru_cache(1)
+def _encoder() -> Any:
+    """cuTensorMapEncodeTiled of the driver's library, which CuPy has loaded; None of an old one."""
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        function = library.cuTensorMapEncodeTiled
+    except (OSError, AttributeError):
+        return None
+    sizes, numbers = ctypes.POINTER(ctypes.c_uint64), ctypes.POINTER(ctypes.c_uint32)
+    function.argtypes = (
+        ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p, sizes, sizes, numbers,
+        numbers, *(ctypes.c_int,) * 4,
+    )  # fmt: skip
+    function.restype = ctypes.c_int
+    return function
+
+
+@lru_cache(1024)
+def _encoded(of: TensorMap) -> np.ndarray:
+    memory = np.zeros(192, np.uint8)
+    at = -memory.ctypes.data % 64  # the driver writes to multiples of 64 only
+    rank = len(of.sizes)
+    sizes, strides = (ctypes.c_uint64 * rank)(*of.sizes), (ctypes.c_uint64 * rank)(*of.strides)
+    box, steps = ((ctypes.c_uint32 * rank)(*x) for x in (of.box, of.steps))
+    status = _encoder()(
+        memory.ctypes.data + at, of.number, rank, of.address, sizes, strides, box, steps,
+        _INTERLEAVE_NONE, _SWIZZLE_128B, _L2_PROMOTION_256B, _OUTSIDE_ZERO,
+    )  # fmt: skip
+    if status:
+        raise RuntimeError(f"the driver refuses {of}: CUresult {status}")
+    return record(memory[at : at + 128].view(TENSOR_MAP))
+
+
+TENSOR_MAP = np.dtype([("opaque", np.uint64, 16)])  # HwTensorMap in hopper.h
 
 _device: Any = None
 
