@@ -248,7 +248,7 @@ def test_convolutions(hopper, rng, layout, precision):
 def test_boxes():
     """A tile's pixels: as many as serve, and none where few would do."""
     for size, stride, expected in (
-        ((56, 56, 8), (1, 1), (56, 2, 1)),
+        ((56, 56, 8), (1, 1), (8, 2, 8)),
         ((14, 14, 32), (1, 1), (2, 2, 32)),
         ((1000, 1, 1), (1, 1), (128, 1, 1)),
         ((1000, 1, 1), (8, 1), (32, 1, 1)),
