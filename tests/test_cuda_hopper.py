@@ -7,11 +7,12 @@ The emulation decodes tensor maps, barriers and matrix descriptors as the PTX ma
 import numpy as np
 import pytest
 from conftest import same_bits
-from test_cuda_precision import UNIT, close
+from test_cuda_conv import LAYOUTS, case
+from test_cuda_precision import CONVOLUTIONS, UNIT, close, convolutions, operands, references
 
 import halfwave as hw
+from halfwave._cuda import conv_tensor, matmul
 from halfwave._cuda import hopper as path
-from halfwave._cuda import matmul
 
 SHAPES = [
     (1, 1, 1),
@@ -24,6 +25,9 @@ SHAPES = [
 ]
 
 
+PLANS = (matmul.hopper_plan, conv_tensor.hopper_plan)
+
+
 @pytest.fixture
 def hopper(cuda, monkeypatch):
     """A Hopper GPU, whose path takes products of any size."""
@@ -32,7 +36,12 @@ def hopper(cuda, monkeypatch):
     elif not path.serves():
         pytest.skip("no Hopper GPU")
     monkeypatch.setattr(path, "LEAST", 1)
-    return cuda
+    monkeypatch.setattr(path, "LEAST_CHANNELS", 1)
+    for plan in PLANS:
+        plan.cache_clear()
+    yield cuda
+    for plan in PLANS:
+        plan.cache_clear()
 
 
 def families(cuda, function, *arguments, **options):
@@ -91,8 +100,6 @@ def test_tiles(hopper, rng, monkeypatch, columns, precision):
         rows = a if part > 1 else a[:130]
         there = hopper.put(rows), stored(hopper, b, 1)
         same_bits(hopper.get(hw.matmul(*there, precision=precision)), rows @ b)
-    monkeypatch.undo()
-    matmul.hopper_plan.cache_clear()
 
 
 @pytest.mark.parametrize("precision", UNIT)
@@ -183,3 +190,68 @@ def test_beyond_coordinates():
     numbers = {**sizes, "bias_row": 0, "bias_column": 0}
     assert path.plan("tf32", a, b, size=(9, 1, 1), **numbers)
     assert path.plan("tf32", a, b, size=(2**31, 1, 1), **numbers) is None
+
+
+MORE_CONVOLUTIONS = {
+    "several tiles": case((3, 40, 9, 30), (70, 40, 3, 3), (1, 1), (1, 1, 1, 1)),
+    "many images": case((40, 8, 3, 2), (16, 8, 2, 2), (1, 1), (1, 0, 0, 1)),
+    "strides of 8": case((1, 8, 40, 37), (16, 8, 3, 5), (8, 8), (2, 3, 3, 3), (2, 3)),
+}
+ELSEWHERE = ("groups in vectors", "groups of parts", "depthwise", "no image", "no channel")
+
+
+@pytest.mark.parametrize("precision", UNIT)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", [*CONVOLUTIONS, *MORE_CONVOLUTIONS])
+def test_convolutions_of_small_integers_are_exact(hopper, rng, name, layout, precision):
+    def draw(shape):
+        return rng.integers(-4, 5, shape).astype("f4")
+
+    given = {**CONVOLUTIONS, **MORE_CONVOLUTIONS}[name]
+    options, *arrays = operands(given, layout, draw)
+    expected = references(*arrays, options)
+    found = convolutions(hopper, precision, *arrays, options)
+    for one, exact in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, exact, strict=True)
+    x, w, bias, dy = map(hopper.put, arrays)
+    one = {**options, "precision": precision}
+    _, forward = families(hopper, hw.conv2d, x, w, bias, **one)
+    _, backward = families(hopper, hw.conv2d_backward_input, dy, w, x.shape, **one)
+    if forward is not None and "random" not in name:
+        there = name not in ELSEWHERE and "beyond" not in name
+        assert ("wgmma" in forward) == there
+        assert ("wgmma" in backward) == (there and options.get("stride", (1, 1)) == (1, 1))
+
+
+@pytest.mark.parametrize("precision", UNIT)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_convolutions(hopper, rng, layout, precision):
+    """Real numbers, whose rounding is the only difference; what is copied before; repeatable."""
+    given = case((2, 36, 9, 8), (40, 36, 3, 3), (1, 1), (1, 1, 1, 1))
+    options, *arrays = operands(given, layout, lambda shape: rng.standard_normal(shape, dtype="f4"))
+    results = convolutions(hopper, precision, *arrays, options)
+    for found, again in zip(
+        results, convolutions(hopper, precision, *arrays, options), strict=True
+    ):
+        same_bits(again, found)
+    exact = references(*(x.astype("f8") for x in arrays), options)
+    sizes = references(*(np.abs(x).astype("f8") for x in arrays), options)
+    for found, middle, size in zip(results, exact, sizes, strict=True):
+        assert (np.abs(found - middle) <= size * (2.1 * UNIT[precision] + 2000 * 2.0**-23)).all()
+        assert not np.array_equal(found, middle.astype("f4"))
+    x, w, bias, _ = map(hopper.put, arrays)
+    _, by = families(hopper, hw.conv2d, x, w, bias, **options, precision=precision)
+    where_it_is = layout == "NHWC" and precision == "tf32"
+    assert by is None or ("wgmma" in by and by.count("pack") == (1 if where_it_is else 2))
+
+
+def test_boxes():
+    """A tile's pixels: as many as serve, and none where few would do."""
+    for size, stride, expected in (
+        ((56, 56, 8), (1, 1), (8, 2, 8)),
+        ((14, 14, 32), (1, 1), (2, 2, 32)),
+        ((1000, 1, 1), (1, 1), (128, 1, 1)),
+        ((1000, 1, 1), (8, 1), (32, 1, 1)),
+        ((3, 3, 3), (1, 1), (3, 3, 3)),
+    ):
+        assert path.box_of(size, stride) == expected

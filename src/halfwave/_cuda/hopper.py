@@ -20,8 +20,10 @@ SPEED = {256: 1.0, 128: 0.8, 64: 0.5}  # relative, of outputs a second; guesses
 ROW_BYTES = 128  # of k a step
 MULTIPROCESSORS = 132  # of an H100 or H200: what the division of terms counts on
 LEAST = 64  # rows, columns and terms: smaller products are left to matmul.cu
+LEAST_CHANNELS = 32  # of either image: fewer would leave most of a step, or of a tile, empty
 LEAST_STEPS = 8  # of a part
 NUMBERS = {"tf32": (0, runtime.TFLOAT32, 4), "bf16": (1, runtime.BFLOAT16, 2)}
+MOST_STEP, MOST_BOX = 8, 256  # every how many-th element, and elements along a box, a map may say
 MOST = 2**31 - 2**16  # that coordinates reach
 PACK_SIDE, PACK_THREADS = 64, 256
 
@@ -113,6 +115,19 @@ def choose(row_tiles: int, columns: int, steps: int) -> tuple[int, int]:
     tiles = row_tiles * runtime.blocks(columns, tile)
     parts = max(min(MULTIPROCESSORS // tiles, steps // LEAST_STEPS), 1)
     return tile, max(runtime.blocks(steps, parts), 1)
+
+
+def box_of(size: tuple[int, int, int], stride: tuple[int, int]) -> tuple[int, int, int]:
+    """The pixels of a tile, along w, h and n: that which covers a result by the fewest tiles."""
+    w, h, n = size
+    widest, highest = (min(x, ROWS, MOST_BOX // s) for x, s in zip((w, h), stride, strict=True))
+    best = (math.inf, 0, (1, 1, 1))
+    for across in range(1, widest + 1):
+        for down in range(1, min(highest, ROWS // across) + 1):
+            box = (across, down, min(n, ROWS // (across * down)))
+            tiles = math.prod(map(runtime.blocks, size, box))
+            best = min(best, (tiles, -across, box))  # long rows at the same count
+    return best[2]
 
 
 def plan(
