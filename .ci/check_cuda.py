@@ -3,7 +3,8 @@
 Each family's module in halfwave._cuda names its VARIANTS: the macros that its launches use. Of each
 cubin: registers within limits, no spills, no local memory. Of the PTX: no flush to zero, no atomics on
 floats, no approximate division or square root, no multiply-add whose rounding is not said, and
-in contractions no multiply that is not fused.
+in contractions no multiply that is not fused. A module may name ARCHITECTURES that its families are
+for; of Hopper's own, the PTX has wgmma and the bulk copy, and the compiler lets products overlap.
 """
 
 import importlib
@@ -19,13 +20,15 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_90a")
 REALS = ("float", "double")
 # Registers a thread: so many that blocks of 256 threads leave room for another beside them; more for
 # kernels that hold a tile of fragments, or lanes of doubles.
-REGISTERS, MORE_REGISTERS = 128, {"matmul": 184, "conv_tensor": 184}
+REGISTERS, MORE_REGISTERS = 128, {"matmul": 184, "conv_tensor": 184, "wgmma": 168}
 REGISTERS_OF_DOUBLES = 176
 FORBIDDEN = re.compile(
     r"\.ftz|\.approx|\bmad\.(rn\.)?f(32|64)|\b(atom|red)\.[\w.]*\.f(32|64)|\.local\b"
 )
 CHAINS = ("matmul", "conv", "fold")  # families whose every multiply is a fused one
 UNFUSED = re.compile(r"\bmul\.(\w+\.)*f(32|64)")
+NEEDED = {"wgmma": ("wgmma.mma_async", "cp.async.bulk.tensor", "setmaxnreg")}
+SERIAL = re.compile(r"serializ|setmaxnreg ignored|C75\d\d", re.I)  # notes of ptxas, not warnings
 USAGE = re.compile(
     r"Compiling entry function '(?P<name>\w+)'(?:.*?)(?P<stack>\d+) bytes stack frame, "
     r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
@@ -34,14 +37,19 @@ USAGE = re.compile(
 )
 
 
-def variants() -> list[tuple[str, dict]]:
-    """(family, macros) of all that is ever compiled."""
+def variants() -> list[tuple[str, dict, str]]:
+    """(family, macros, architecture) of all that is ever compiled."""
     found = []
     for module in pkgutil.iter_modules(halfwave._cuda.__path__):
         family = importlib.import_module(f"halfwave._cuda.{module.name}")
         for name, macros in getattr(family, "VARIANTS", ()):
             reals = (macros["HW_REAL"],) if "HW_REAL" in macros else REALS
-            found += [(name, {**macros, "HW_REAL": real}) for real in reals]
+            architectures = getattr(family, "ARCHITECTURES", ARCHITECTURES)
+            found += [
+                (name, {**macros, "HW_REAL": real}, arch)
+                for real in reals
+                for arch in architectures
+            ]
     return found
 
 
@@ -56,7 +64,8 @@ def check(job: tuple[str, dict, str]) -> tuple[list[str], int]:
         for line in code
         if FORBIDDEN.search(line) or (family in CHAINS and UNFUSED.search(line))
     ]
-    if " warning" in log:
+    problems += [f"{where}: PTX has no {x}" for x in NEEDED.get(family, ()) if x not in ptx]
+    if " warning" in log or SERIAL.search(log):
         problems.append(f"{where}: {log}")
     seen = list(USAGE.finditer(log))
     for use in seen:
@@ -79,12 +88,7 @@ def check(job: tuple[str, dict, str]) -> tuple[list[str], int]:
 
 def main() -> int:
     only = sys.argv[1:]
-    jobs = [
-        (family, macros, arch)
-        for family, macros in variants()
-        for arch in ARCHITECTURES
-        if not only or family in only
-    ]
+    jobs = [job for job in variants() if not only or job[0] in only]
     families = {family for family, *_ in jobs}
     files = {path.stem for path in (compiler.KERNELS / "cuda").glob("*.cu")}
     problems = [f"{name}.cu: no module names its VARIANTS" for name in files - families if not only]

@@ -102,6 +102,53 @@ def test_many_pixels_of_a_convolution():
         same_bits(y[0, 0, -10:, -10:].get(), part[0, 0])
 
 
+ROWS = 2**19 + 3  # of 4096 numbers each: more than 2**31
+
+
+def rows_agree(result, function, *whole):
+    """The first rows, those around number 2**31, and the last ones, computed on the CPU from theirs."""
+    for part in (slice(0, 2), slice(2**19 - 1, 2**19 + 1), slice(-2, None)):
+        same_bits(result[part].get(), function(*(x[part].get() for x in whole)))
+
+
+def test_many_maxima(many):
+    images = many[: ROWS * 4096].reshape(ROWS, 1, 64, 64)
+    y = hw.max_pool2d(images, 3, stride=2)
+    rows_agree(y, lambda x: hw.max_pool2d(x, 3, stride=2), images)
+    dx = hw.max_pool2d_backward(y, images, 3, stride=2)
+    rows_agree(dx, lambda dy, x: hw.max_pool2d_backward(dy, x, 3, stride=2), y, images)
+
+
+def test_many_logits(many):
+    logits, labels = many[: ROWS * 4096].reshape(ROWS, 4096), cupy.asarray(np.arange(ROWS) % 4096)
+    losses = hw.softmax_cross_entropy(logits, labels, reduction="none")
+    rows_agree(
+        losses, lambda x, y: hw.softmax_cross_entropy(x, y, reduction="none"), logits, labels
+    )
+
+
+def test_many_weights(many):
+    w, velocity = many.copy(), cupy.ones_like(many)
+    hw.sgd_momentum(w, many, velocity, learning_rate=0.1)
+
+    def step(before):
+        after, speed = before.copy(), np.ones_like(before)
+        hw.sgd_momentum(after, before, speed, learning_rate=0.1)
+        return after
+
+    for part in (slice(0, 5000), slice(2**31 - 2500, 2**31 + 2500), slice(-5000, None)):
+        same_bits(w[part].get(), step(many[part].get()))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_many_pixels_of_a_depthwise_convolution(many, layout):
+    images = many[: ROWS * 4096].reshape(ROWS, *((4, 32, 32) if layout == "NCHW" else (32, 32, 4)))
+    w = hw.init.normal((4, 1, 3, 3), seed=3)
+    options = {"padding": 1, "groups": 4, "layout": layout}
+    y = hw.conv2d(images, cupy.asarray(w), **options)
+    rows_agree(y, lambda x: hw.conv2d(x, w, **options), images)
+
+
 # ---- streams, graphs, memory ------------------------------------------------------------------------
 
 

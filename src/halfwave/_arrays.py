@@ -212,6 +212,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
 def _span(x: np.ndarray) -> tuple[int, int]:
     """The addresses from the first byte of an array to the one after its last."""
     begin = end = address(x)
+    if x.flags.c_contiguous:
+        return begin, begin + x.nbytes
     if not x.size:
         return begin, end
     for stride, length in zip(x.strides, x.shape, strict=True):

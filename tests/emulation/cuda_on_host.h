@@ -91,7 +91,7 @@ inline std::vector<Fibre> fibres;
 inline std::vector<char> stacks;
 inline ucontext_t scheduler;
 inline jmp_buf scheduler_point;
-inline bool copies_at_once;
+inline bool copies_at_once, products_at_once;
 inline Fibre *current;
 inline dim3 grid, block;
 inline uint3 block_index;
@@ -131,6 +131,9 @@ inline void land(const Copy &copy) {
     std::memset(copy.to, 0, copy.size);
     if (copy.filled) std::memcpy(copy.to, copy.from, copy.filled);
 }
+
+inline void hopper_begins(); /* of a block; hopper_on_host.h */
+inline void hopper_ends();
 
 inline void start() {
     body(body_argument);
@@ -186,6 +189,7 @@ inline void run_block(unsigned threads, int order) {
         f.context.uc_link = nullptr;
         makecontext(&f.context, start, 0);
     }
+    hopper_begins();
     for (;;) {
         bool ran = false, alive = false;
         if (order == 2)
@@ -218,6 +222,7 @@ inline void run_block(unsigned threads, int order) {
         if (!any && !ran) fail("no thread can go on");
     }
     current = nullptr;
+    hopper_ends();
 }
 
 template <class T> T exchange(T value, unsigned from, const char *what) {
@@ -258,6 +263,7 @@ int launch(void (*kernel)(A...), const Launch &l, std::index_sequence<I...>) {
     stacks.resize(std::max(stacks.size(), (size_t)threads * STACK));
     random_state = l.seed;
     copies_at_once = l.order == 1;
+    products_at_once = l.order == 2;
     uint64_t count = (uint64_t)grid.x * grid.y * grid.z;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t b = l.order == 1 ? count - 1 - i : i;
@@ -333,3 +339,5 @@ inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
 }
 using std::max;
 using std::min;
+
+#include "hopper_on_host.h"

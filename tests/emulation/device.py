@@ -8,17 +8,25 @@ import os
 import re
 import subprocess
 import tempfile
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from halfwave._cuda import compiler
+from halfwave._cuda.runtime import BFLOAT16, TFLOAT32, TensorMap
 
 from . import arrays
 
-HEADER = Path(__file__).with_name("cuda_on_host.h")
+HEADERS = [Path(__file__).with_name(f"{name}_on_host.h") for name in ("cuda", "hopper")]
 SANITIZE = os.environ.get("HALFWAVE_SANITIZE")  # "address,undefined", with libasan preloaded
 ORDERS = ("forward", "backward", "shuffled")
+
+
+EMULATED_MAP = np.dtype([("address", "u8"), ("size", "u8", 5), ("stride", "u8", 4),
+                         ("box", "u2", 5), ("step", "u1", 5), ("rank", "u1"), ("type", "u1"),
+                         ("unused", "u1", 31)])  # fmt: skip
 
 
 class _Launch(ctypes.Structure):
@@ -32,7 +40,9 @@ class Device:
     """Takes the place of halfwave._cuda.runtime.CuPy. `order` is that of threads and blocks."""
 
     def __init__(self) -> None:
-        self.arrays = arrays
+        self.arrays, self.ndarray, self.fresh = arrays, arrays.ndarray, arrays.empty
+        self.contiguous = attrgetter("flags.c_contiguous")
+        self.kept: dict[tuple, partial] = {}
         self.order = "forward"
         self.launched: list[tuple[str, str]] = []
         self._libraries: dict[tuple, ctypes.CDLL] = {}
@@ -47,6 +57,38 @@ class Device:
 
     def capability(self) -> str:
         return "80"
+
+    def multiprocessors(self) -> int:
+        return 2
+
+    def tensor_maps(self) -> bool:
+        return True
+
+    def tensor_map(self, *numbers):
+        """Of hopper_on_host.h; what the driver refuses (cuda.h, cuTensorMapEncodeTiled) is an error."""
+        of = TensorMap(*numbers)
+        rank, size = len(of.sizes), 2 if of.number == BFLOAT16 else 4
+        lengths = (len(of.strides) + 1, len(of.box), len(of.steps))
+        if of.number not in (BFLOAT16, TFLOAT32) or not 3 <= rank <= 5 or {*lengths} != {rank}:
+            raise ValueError(f"a tensor map of {of}")
+        if of.address % 16 or any(s % 16 or not 0 <= s < 2**40 for s in of.strides):
+            raise ValueError(f"a tensor map of misaligned {of}")
+        if not all(1 <= n <= 2**32 for n in of.sizes):
+            raise ValueError(f"a tensor map of sizes {of.sizes}")
+        if not all(1 <= n <= 256 for n in of.box) or not all(1 <= n <= 8 for n in of.steps):
+            raise ValueError(f"a tensor map of boxes {of.box} by {of.steps}")
+        if of.box[0] * size > 128 or of.box[0] * size % 16:
+            raise ValueError(f"a tensor map of boxes {of.box[0]} wide")
+        map_ = np.zeros(1, EMULATED_MAP)
+        for name, value in (("address", of.address), ("rank", rank), ("type", of.number)):
+            map_[name] = value
+        for name, values in (("size", of.sizes), ("stride", of.strides), ("box", of.box),
+                             ("step", of.steps)):  # fmt: skip
+            map_[name][0, : len(values)] = values
+        return map_
+
+    def function(self, family, name, macros, shared=0):
+        return partial(self.launch, family, name, macros)
 
     def launch(self, family, name, macros, grid, block, args, shared) -> None:
         limits = (2**31 - 1, 65535, 65535)
@@ -95,14 +137,14 @@ def _build(family, macros) -> Path:
     kernels = re.findall(r"^HW_KERNEL(?:_BOUNDS\([^)]*\))?\s+(\w+)\(", source.read_text(), re.M)
     flags = ["-std=c++17", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-w",
              "-fno-strict-aliasing", "-fvisibility=hidden", f"-I{compiler.KERNELS}", "-include",
-             str(HEADER), *compiler.defines(macros)]  # fmt: skip
+             str(HEADERS[0]), *compiler.defines(macros)]  # fmt: skip
     if "fma" in Path("/proc/cpuinfo").read_text():
         flags.append("-mfma")
     if SANITIZE:
         flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
     text = f'#include "{source}"\n' + "".join(f"HW_EMULATE({name})\n" for name in kernels)
     sha = hashlib.sha256("\0".join([text, *flags]).encode())
-    for path in (HEADER, *sorted(compiler.KERNELS.glob("*/*.h")), source):
+    for path in (*HEADERS, *sorted(compiler.KERNELS.glob("*/*.h")), source):
         sha.update(path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"halfwave-emulation-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -131,21 +131,21 @@ def backward_weight(dy: Any, x: Any, dw: Any, *options: int) -> None:
 
 
 def _run(name: str, a: Any, b: Any, c: Any, bias: Any, options: tuple[int, ...]) -> None:
-    steps, parts = plan_of(name, c.dtype, *map(_layout, (a, b, c)), options)
+    steps, parts = plan_of(name, c.dtype, *map(layout, (a, b, c)), options)
     arrays = {"a": a, "b": b, "c": c, "bias": bias, "parts": None}
     if parts:
         arrays["parts"] = runtime.device().arrays.empty((parts,), c.dtype)
     runtime.follow(steps, c.dtype, arrays)
 
 
-def _layout(x: Any) -> Layout:
+def layout(x: Any) -> Layout:
     size = x.itemsize
     return Layout(x.shape, tuple([s // size for s in x.strides]), x.data.ptr % 16 == 0)
 
 
-def described(name: str, a: Any, b: Any, c: Any, options: tuple[int, ...]) -> Pass:
-    """A pass of these arrays."""
-    return _PASSES[name](*map(_layout, (a, b, c)), 16 // c.itemsize, *options)
+def described(name: str, a: Layout, b: Layout, c: Layout, options: tuple[int, ...]) -> Pass:
+    """A pass of such float32 arrays."""
+    return _PASSES[name](a, b, c, 4, *options)
 
 
 @lru_cache(1024)
@@ -199,7 +199,7 @@ def _problem(passed: Pass, *blocks: int) -> Any:
         *passed.a, *passed.b, *passed.c, passed.first_fastest, *passed.axes[0], *passed.axes[1],
         *passed.residues[0], *passed.residues[1],
     )  # fmt: skip
-    return np.array(numbers, np.int64).view(PROBLEM)[0]
+    return runtime.record(np.array(numbers, np.int64).view(PROBLEM))
 
 
 def _forward(

@@ -1,4 +1,4 @@
-"""Direct convolution on the tensor cores: kernels/cuda/conv_tensor.cu.
+"""Direct convolution on the tensor cores: kernels/cuda/conv_tensor.cu, and wgmma.cu on Hopper.
 
 The passes are those of conv.py; how operands lie and how the terms are divided is decided here, from
 shapes and strides alone, so that a result is the same from run to run.
@@ -7,12 +7,13 @@ shapes and strides alone, so that a result is the same from run to run.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import conv, runtime
-from .matmul import ACROSS, ACROSS_16, ALONG, PRECISIONS, RESULT, merged
+from . import conv, hopper, runtime
+from .matmul import ACROSS, ACROSS_16, ALONG, PRECISIONS, RESULT, _result, merged
 
 ALONG_16 = 3  # HwLanes in contraction.h
 STEP, STAGES, TABLES = 16, 4, 8  # as in conv_tensor.cu
@@ -82,8 +83,49 @@ def backward_weight(dy: Any, x: Any, dw: Any, *options: Any) -> None:
 
 def _run(name: str, a: Any, b: Any, c: Any, bias: Any, *options: Any) -> None:
     *numbers, precision = options
-    passed = conv.described(name, a, b, c, tuple(numbers))
+    layouts = tuple(map(conv.layout, (a, b, c)))
+    if hopper.serves():
+        found = hopper_plan(name, precision, bias is not None, *layouts, tuple(numbers))
+        if found:
+            hopper.run(found, b, a, bias, c, _result(*found.result))
+            return
+    passed = conv.described(name, *layouts, tuple(numbers))
     _contract(precision, name != "backward_weight", a, b, c, bias, **passed._asdict())
+
+
+@lru_cache(1024)
+def hopper_plan(
+    name: str, precision: str, biased: bool, a: conv.Layout, b: conv.Layout, c: conv.Layout,
+    options: tuple[int, ...],
+) -> hopper.Plan | None:  # fmt: skip
+    """The plan of a pass by wgmma, whose rows are pixels; None: not for this.
+
+    Of all taps one product, so neither the weights' gradient nor the input's under a stride.
+    """
+    passed = conv.described(name, a, b, c, options)
+    height, h, taps_h, stride_h, step_h, start_h = passed.axes[0]
+    width, w, taps_w, stride_w, step_w, start_w = passed.axes[1]
+    size = (w, h, passed.columns)
+    if (
+        passed.weight or passed.groups > 1 or any(map(any, passed.residues))
+        or min(passed.rows, passed.terms) < hopper.LEAST_CHANNELS
+        or math.prod(size) < hopper.LEAST or max(stride_h, stride_w) > hopper.MOST_STEP
+    ):  # fmt: skip
+        return None
+    _, n, channel, *along = passed.b
+    pixels = hopper.operand(precision, b.aligned, (passed.columns, height, width, passed.terms),
+                            (n, *along, channel))  # fmt: skip
+    _, row, term, _, tap = passed.a
+    weights = hopper.operand(precision, a.aligned, (taps_h * taps_w, passed.rows, passed.terms),
+                             (tap, row, term))  # fmt: skip
+    _, of_row, *to = passed.c
+    return hopper.plan(
+        precision, pixels, weights, size=size, columns=passed.rows, terms=passed.terms,
+        c=tuple(reversed(to)), c_column=of_row, aligned=c.aligned, bias_row=0,
+        bias_column=int(biased), box=hopper.box_of(size, (stride_w, stride_h)),
+        taps=(taps_w, taps_h), stride=(stride_w, stride_h), dilation=(step_w, step_h),
+        start=(start_w, start_h),
+    )  # fmt: skip
 
 
 def choose(rows: int) -> int:
@@ -134,7 +176,7 @@ def _contract(
         to_c = (rows * all_columns, all_columns, *digits)
     numbers = (*classes, groups, rows, columns, terms, part, parts, *tiles, *a, *b, *to_c,
                first_fastest, *axes[0], *axes[1], *residues[0], *residues[1])  # fmt: skip
-    problem = np.array(numbers, np.int64).view(conv.PROBLEM)[0]
+    problem = runtime.record(np.array(numbers, np.int64).view(conv.PROBLEM))
     macros = _complete(macros, PRECISIONS[precision])
     runtime.launch(
         "conv_tensor", "convolve", c_array.dtype, runtime.grid(blocks * parts), tile.threads,
@@ -151,7 +193,7 @@ def _contract(
         # One slice, whose rows are those of all groups: so the bias is a number a row.
         numbers = map(np.int64, (1, parts, parts, results, all_columns, 1, 0))
         runtime.launch("fold", "fold_parts", c_array.dtype, runtime.blocks(results, 256), 256, to,
-                       bias, c_array, *numbers, result)  # fmt: skip
+                       bias, c_array, *numbers, runtime.record(result))  # fmt: skip
 
 
 def _lanes(a_array, b_array, rows, columns, terms, a, b, first_fastest) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._plan import SEGMENT, SUPER_SEGMENT
-from . import runtime
+from . import hopper, runtime
 
 ACROSS, ACROSS_16, ALONG = range(3)  # HwLanes in contraction.h
 DIMENSIONS = 16  # of slices, in matmul.cu
@@ -117,6 +117,22 @@ class Plan(NamedTuple):
     outputs: int = 0
 
 
+def plain(a: Any, b: Any, out: Any) -> Any:
+    """The product of two matrices that lie as most do, without other checks; None if they do not."""
+    if not (runtime.plain(a, b) if out is None else runtime.plain(a, b, out)):
+        return None
+    left, right = a.shape, b.shape
+    if len(left) != 2 or len(right) != 2 or left[1] != right[0]:
+        return None
+    shape = left[0], right[1]
+    if out is None:
+        out = runtime.device().fresh(shape, a.dtype)
+    elif out.shape != shape or runtime.overlap(out, a) or runtime.overlap(out, b):
+        return None
+    product(a, b, None, out, 0, 1, 1, 1)
+    return out
+
+
 def product(
     a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int,
     precision: str | None = None,
@@ -129,7 +145,12 @@ def product(
     if not out.size:
         return
     layouts = ((x.shape, x.strides, x.data.ptr % 16 == 0) for x in (a, b, out))
-    plan = plan_of(out.itemsize, slices, rows, contracted, bias is not None, precision, *layouts)
+    asked = (slices, rows, contracted, bias is not None, precision, *layouts)
+    if precision and hopper.serves() and (found := hopper_plan(*asked)):
+        plan, turned = found
+        hopper.run(plan, *((b, a) if turned else (a, b)), bias, out, _result(*plan.result))
+        return
+    plan = plan_of(out.itemsize, *asked)
     if plan.unfit:
         a = _gathered(a, slices) if "a" in plan.unfit else a
         b = _gathered(b, slices) if "b" in plan.unfit else b
@@ -207,8 +228,52 @@ def plan_of(
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
     shared = tile.shared(itemsize, min(part, k))
     return Plan(
-        "", turned, grid, tile.threads, shared, macros, p, workspace, folding, count * m * n
+        "",
+        turned,
+        grid,
+        tile.threads,
+        shared,
+        macros,
+        runtime.record(p),
+        workspace,
+        folding,
+        count * m * n,
     )
+
+
+@lru_cache(1024)
+def hopper_plan(
+    slices: int, rows: int, contracted: int, biased: bool, precision: str, a: Layout, b: Layout,
+    c: Layout,
+) -> tuple[hopper.Plan, bool] | None:  # fmt: skip
+    """The plan of `product` by wgmma, and whether cᵀ = bᵀ aᵀ is computed; None: not for this."""
+    groups = ((a, rows), (b, contracted), (c, rows))
+    left, right, to = (_matrices(4, layout, slices, down) for layout, down in groups)
+    if left is None or right is None or to is None:
+        return None
+    outputs = c[0][slices:]
+    m, n, k = (math.prod(x) for x in (outputs[:rows], outputs[rows:], a[0][slices + rows :]))
+    sizes, strides = merged(c[0][:slices], (left.slices, right.slices, to.slices))
+    if min(m, n, k) < hopper.LEAST or len(sizes) > 1:
+        return None
+    count, (of_a, of_b, of_c) = (sizes or [1])[0], ((s or [0])[0] for s in strides)
+    bias_row, bias_column = 0, int(biased)
+    turned = abs(to.row) < abs(to.column)  # so that the result's columns are side by side
+    if turned:
+        left, right, to = right.transposed(), left.transposed(), to.transposed()
+        m, n, of_a, of_b, bias_row, bias_column = n, m, of_b, of_a, bias_column, 0
+
+    def operand(x: Matrices, size: int, apart: int, *between: int) -> hopper.Operand:
+        own, apart = (count, apart) if apart else (1, x.row)
+        return hopper.operand(precision, x.aligned, (own, *between, size, k),
+                              (apart, *(x.row for _ in between), x.row, x.column))  # fmt: skip
+
+    found = hopper.plan(
+        precision, operand(left, m, of_a, 1), operand(right.transposed(), n, of_b),
+        size=(m, 1, count), columns=n, terms=k, c=(to.row, 0, of_c), c_column=to.column,
+        aligned=to.aligned, bias_row=bias_row, bias_column=bias_column,
+    )  # fmt: skip
+    return (found, turned) if found else None
 
 
 def _result(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
@@ -218,7 +283,7 @@ def _result(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
     result["dimensions"] = len(sizes)
     result["shape"][: len(sizes)] = sizes
     result["stride"][: len(sizes)] = steps
-    return result
+    return runtime.record(result)
 
 
 def choose(itemsize: int, slices: int, m: int, n: int, k: int) -> int:
