@@ -51,6 +51,26 @@ def test_subclasses_and_scalars(rng):
         hw.matmul(np.float64(3.0), a)
 
 
+def test_outputs_of_subclasses_are_written_as_their_memory(rng):
+    """A hard mask, which keeps assignments from what lies beneath it, keeps no result out."""
+
+    def hidden(shape):
+        return np.ma.masked_array(np.full(shape, 9, np.float32), np.ones(shape), hard_mask=True)
+
+    x = rng.standard_normal((1, 1, 4, 4)).astype(np.float32)
+    for function, shape in (
+        (lambda **out: hw.init.constant((2, 3), 5.0, **out), (2, 3)),
+        (lambda **out: hw.init.orthogonal((2, 3), seed=1, **out), (2, 3)),
+        (lambda **out: hw.max_pool2d_backward(x[..., :2, :2], x, 2, **out), x.shape),
+        (lambda **out: hw.spatial_pyramid_pool(x, (2, 1), **out), (1, 5)),
+        (lambda **out: hw.matmul(x, x, **out), x.shape),
+        (lambda **out: hw.softmax_cross_entropy_backward(x[0, 0], np.arange(4), **out), (4, 4)),
+    ):
+        out = hidden(shape)
+        assert function(out=out) is out
+        same_bits(out.data, function())
+
+
 @pytest.mark.parametrize(
     ("shape", "strides", "overlaps"),
     [

@@ -9,6 +9,7 @@ from halfwave._cpu import runtime
 
 import halfwave as hw
 from halfwave import _info, cli, fingerprint
+from halfwave._cuda import runtime as gpu
 
 
 def test_info_command(capsys):
@@ -103,6 +104,18 @@ def test_help(argv, capsys):
         cli.main(argv)
     assert stop.value.code == 0
     assert "halfwave" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["study", "fingerprint"])
+def test_a_missing_gpu_is_told(command, capsys, monkeypatch, tmp_path):
+    def none():
+        raise RuntimeError("CuPy finds no GPU")
+
+    monkeypatch.setattr(gpu, "device", none)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "--device", "cuda"]) == 1
+    assert capsys.readouterr().err == "halfwave: --device cuda: CuPy finds no GPU\n"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("missing", ["rich", "matplotlib"])

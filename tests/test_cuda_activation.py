@@ -74,6 +74,20 @@ def test_out(cuda, rng):
     same_bits(cuda.get(shifted)[2:], expected.reshape(-1))
 
 
+def test_out_over_the_slopes(cuda, rng):
+    x, dy = rng.standard_normal((2, 3, 6, 7)).astype("f4"), rng.standard_normal((3, 5)).astype("f4")
+    expected = hw.prelu(x[0], x[0].reshape(-1)[:3], axis=0)
+    gradients = hw.prelu_backward(dy, dy, dy.reshape(-1)[:3], axis=0)
+    there, there_dy = cuda.put(x[0]), cuda.put(dy)
+    hw.prelu(there, there.reshape(-1)[:3], axis=0, out=there)
+    same_bits(cuda.get(there), expected)
+    _, dalpha = hw.prelu_backward(
+        there_dy, there_dy, there_dy.reshape(-1)[:3], axis=0, out=there_dy
+    )
+    same_bits(cuda.get(there_dy), gradients[0])
+    same_bits(cuda.get(dalpha), gradients[1])
+
+
 def test_refuses(cuda, rng):
     x = rng.standard_normal((3, 4)).astype("f4")
     there = cuda.put(x)

@@ -53,6 +53,9 @@ BORDERS = [
     # Squares but for a dilation.
     case_of((1, 18, 7, 9), (3, 3), pads=(2, 2, 1, 1), dilation=(2, 1)),
     case_of((1, 17, 5, 11), (3, 3), pads=(1, 1, 2, 2), dilation=(1, 2)),
+    # … as large as their outputs, by borders that differ.
+    case_of((2, 18, 4, 6), (3, 3), pads=(1, 1, 1, 3), dilation=(1, 2)),
+    case_of((2, 18, 4, 6), (3, 3), pads=(1, 1, 3, 1), dilation=(1, 2)),
     # Planes narrower than a vector, whole and by two.
     case_of((2, 5, 1, 7), (3, 3)),
     case_of((2, 7, 9, 3), (3, 3)),

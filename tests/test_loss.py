@@ -119,6 +119,7 @@ BAD = (
     + table("labels", [None, 1, [0, 1, 3], LABELS.astype("f4"), LABELS > 0, LABELS.astype(object)])
     + table("labels", [LABELS[:2], LABELS[None], LABELS + 1, LABELS - 1, LABELS[:0]])
     + table("labels", [np.array([0, 1, 2**63], "u8"), np.array(["a", "b", "c"])])
+    + table("labels", [np.ma.masked_array([0, 1, 10**9], [0, 0, 1])])  # hidden, and yet read
     + table("reduction", ["", "Mean", None, 1, "max"])
 )
 

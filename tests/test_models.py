@@ -113,3 +113,8 @@ def test_bad_sizes():
         models.fully_connected(0)
     with pytest.raises(ValueError, match="image is too small"):
         models.MODEL_14.plan(image=4)
+    for refused in ({"image": 0}, {"channels": 2.0}, {"classes": -1}, {"width": float("inf")}):
+        with pytest.raises((TypeError, ValueError), match=f"^{next(iter(refused))} must"):
+            models.DIGITS.build(**refused)
+    with pytest.raises(ValueError, match="width must be positive, not 0"):
+        models.DIGITS.build(width=0)

@@ -125,3 +125,17 @@ def test_bad_structures():
         nn.Sequential([nn.Linear(2, 2), nn.Linear(2, 2)])
     with pytest.raises(ValueError, match=r"activation must be one of .* not 'gelu'"):
         nn.activation("gelu", name="a")
+    for refused, name in (
+        ({"groups": 0}, "groups"),
+        ({"groups": 3}, "groups"),
+        ({"channels": True}, "channels"),
+        ({"kernel": (3, 3, 3)}, "kernel"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
+            nn.Conv2d(**{"channels": 4, "outputs": 6, "kernel": 3} | refused)
+
+
+def test_a_batch_of_nothing_is_flattened():
+    layer = nn.Flatten()
+    assert layer.forward(np.ones((0, 3, 4, 5), np.float32)).shape == (0, 60)
+    assert layer.backward(np.ones((0, 60), np.float32)).shape == (0, 3, 4, 5)

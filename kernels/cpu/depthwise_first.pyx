@@ -318,7 +318,8 @@ cdef bint correlate(bint backward, source, w, bias, target, geometry) except -1:
     threads = worthwhile_threads(0.02 * (taps + 10.0) * job.target.size * (size // 4))
     if (job.side == 3 and rows.source_step == 1 and job.dense and taps == 9 and job.outs == 1
             and columns.target < lanes and columns.target == job.source.shape[W]
-            and rows.target == job.source.shape[H] and rows.low == columns.low == -1):
+            and rows.target == job.source.shape[H] and rows.low == columns.low == -1
+            and rows.high == columns.high == 1):
         job.units = job.source.shape[N] * job.source.shape[C]
         job.units_a_task = max(job.units // (TASKS * threads), 1)
         with nogil:

@@ -301,7 +301,8 @@ cdef bint choose_strip(Job *job) noexcept nogil:
     dy_row = 0 if job.in_place else job.outs * columns.target * pixel
     if <double>x_row * least + dy_row > LARGEST:
         return False
-    job.strip = STRIP_ROWS
+    # A row's tables are small; those of rows that a stride sets far apart may not be.
+    job.strip = min(STRIP_ROWS, (LARGEST // x_row - least) // rows.source_step + 1)
     if not job.in_place:
         job.strip = STRIP_BYTES - (least - rows.source_step) * x_row
         job.strip //= x_row * rows.source_step + dy_row

@@ -107,7 +107,7 @@ def _threads_from_environment():
     text = os.environ.get("HALFWAVE_NUM_THREADS")
     if text is None:
         return
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+    if not (text.isascii() and text.isdigit() and len(text) < 99 and 1 <= int(text) <= 256):
         raise ValueError(f"HALFWAVE_NUM_THREADS must be a whole number from 1 to 256, not {text!r}")
     hw_set_num_threads(int(text))
 

@@ -150,74 +150,42 @@ def output(
     The first is C-contiguous (unless `strided`: then any aligned strides) and overlaps no input; where
     the caller's `out` is not so, it is fresh memory that the second copies into `out`. An input that
     *is* `out`, element for element, counts as no overlap only if the caller leaves it out of `inputs`.
-    The result lies where the inputs do; without any, on the `device`.
+    The result lies where the inputs do; without any, on the `device`. Of a subclass of NumPy's array
+    the memory is written, whatever its own way of assigning: a masked array's mask hides nothing.
     """
-    if on_gpu(inputs[0]) if inputs else device == "cuda":
-        return _gpu_output(out, tuple(shape), dtype, inputs, name, strided)
-    if out is None:
-        fresh = np.empty(shape, dtype)
-        return fresh, lambda: fresh
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(out).__name__}")
-    _check_output(out, tuple(shape), dtype, name)
-    flags = out.flags
-    if not flags.writeable:
-        raise ValueError(f"{name} is read-only")
-    if not flags.c_contiguous and _overlaps_itself(out):
-        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
-    regular = flags.aligned and (
-        flags.c_contiguous or (strided and not any(s % out.itemsize for s in out.strides))
-    )
-    if regular and all_apart(out, inputs):
-        return out, lambda: out
-    fresh = np.empty(shape, dtype)
-
-    def write_back() -> np.ndarray:
-        np.copyto(out, fresh)
-        return out
-
-    return fresh, write_back
-
-
-def _gpu_output(
-    out: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    inputs: Sequence[np.ndarray],
-    name: str,
-    strided: bool,
-) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
-    """`output` in GPU memory."""
-    arrays = runtime.device().arrays
+    gpu = on_gpu(inputs[0]) if inputs else device == "cuda"
+    arrays = runtime.device().arrays if gpu else np
     if out is None:
         fresh = arrays.empty(shape, dtype)
         return fresh, lambda: fresh
     if not isinstance(out, arrays.ndarray):
-        raise TypeError(f"{name} must be a CuPy array, not {type(out).__name__}")
-    on_current_gpu(out, name)
-    _check_output(out, shape, dtype, name)
-    plain = out.flags.c_contiguous
-    if not plain and _overlaps_itself(out):
-        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
-    regular = out.data.ptr % out.itemsize == 0 and (
-        plain or (strided and not any(s % out.itemsize for s in out.strides))
+        library = "CuPy" if gpu else "NumPy"
+        raise TypeError(f"{name} must be a {library} array, not {type(out).__name__}")
+    target = on_current_gpu(out, name) if gpu else np.asarray(out)
+    if target.dtype is not dtype and target.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype} in native byte order, not {target.dtype!r}")
+    if target.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, not {target.shape}")
+    flags = target.flags
+    if not gpu and not flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    if not flags.c_contiguous and _overlaps_itself(target):
+        raise ValueError(f"{name} has elements that share memory (strides {target.strides})")
+    aligned = target.data.ptr % target.itemsize == 0 if gpu else flags.aligned
+    regular = aligned and (
+        flags.c_contiguous or (strided and not any(s % target.itemsize for s in target.strides))
     )
-    if regular and not any(overlap(out, x) for x in inputs):
-        return out, lambda: out
+    if regular and (
+        not any(overlap(target, x) for x in inputs) if gpu else all_apart(target, inputs)
+    ):
+        return target, lambda: out
     fresh = arrays.empty(shape, dtype)
 
     def write_back() -> np.ndarray:
-        out[...] = fresh
+        target[...] = fresh
         return out
 
     return fresh, write_back
-
-
-def _check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
-    if out.dtype is not dtype and out.dtype != dtype:
-        raise TypeError(f"{name} must be {dtype} in native byte order, not {out.dtype!r}")
-    if out.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {out.shape}")
 
 
 def to_device(x: np.ndarray, device: str) -> np.ndarray:
@@ -244,6 +212,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
 def _span(x: np.ndarray) -> tuple[int, int]:
     """The addresses from the first byte of an array to the one after its last."""
     begin = end = address(x)
+    if x.flags.c_contiguous:
+        return begin, begin + x.nbytes
     if not x.size:
         return begin, end
     for stride, length in zip(x.strides, x.shape, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 from . import _arrays
 from ._cpu import activation as _cpu
 from ._cuda import activation as _cuda
+from ._cuda import runtime as _runtime
 from ._elementwise import alike, elsewhere, run
 
 _relu = partial(_cpu.map1, _cpu.RELU)
@@ -108,6 +109,12 @@ def prelu(
     y = _cpu.prelu(x, alpha, axis, out)
     if y is not None:
         return y
+    result = _runtime.target(out, (x,))
+    if result is not None:
+        alpha, axis = _slopes(x, alpha, axis)
+        if out is None or not _arrays.overlap(alpha, out):
+            _cuda.prelu(x, alpha, axis, result)
+            return result
     (x,) = alike({"x": x})
     alpha, axis = _slopes(x, alpha, axis)
     result, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([x], out), alpha])
@@ -155,6 +162,11 @@ def prelu_backward(
     gradients = _cpu.prelu_backward(dy, x, alpha, axis, out)
     if gradients is not None:
         return gradients
+    dx = _runtime.target(out, (dy, x))
+    if dx is not None:
+        alpha, axis = _slopes(x, alpha, axis)
+        if out is None or not _arrays.overlap(alpha, out):
+            return dx, _cuda.prelu_backward(dy, x, alpha, axis, dx)
     dy, x = alike({"dy": dy, "x": x})
     alpha, axis = _slopes(x, alpha, axis)
     dx, finish = _arrays.output(out, x.shape, x.dtype, [*elsewhere([dy, x], out), alpha])

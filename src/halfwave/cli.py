@@ -97,6 +97,18 @@ def _fail(message: str) -> int:
     return 1
 
 
+def _without_gpu(device: str) -> str | None:
+    """Why nothing can be computed on the device, if so."""
+    from ._cuda import runtime
+
+    try:
+        if device == "cuda":
+            runtime.device()
+    except RuntimeError as error:
+        return f"--device cuda: {error}"
+    return None
+
+
 def _print_info(arguments: argparse.Namespace) -> int:
     print(_info.describe(_info.info()))
     return 0
@@ -109,6 +121,8 @@ def _fingerprint(arguments: argparse.Namespace) -> int:
              if not arguments.names or any(part in name for part in arguments.names)]  # fmt: skip
     if not names:
         return _fail(f"no fingerprint has {' or '.join(map(repr, arguments.names))} in its name")
+    if missing := _without_gpu(arguments.device):
+        return _fail(missing)
     expected = fingerprint.expected()
     found = {}
     for name in names:
@@ -136,6 +150,8 @@ def _study(arguments: argparse.Namespace) -> int:
         if (error.name or "").startswith("halfwave"):
             raise
         return _fail(f"the study needs {error.name}: pip install 'halfwave[study]'")
+    if missing := _without_gpu(arguments.device):
+        return _fail(missing)
     console = Console()
     try:
         images = load(arguments.data)

@@ -98,9 +98,9 @@ def softmax_cross_entropy_backward(
 
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     logits = _arrays.array(logits, "logits", ndim=2)
-    if not isinstance(labels, np.ndarray) and (
-        hasattr(labels, "__dlpack__") or hasattr(labels, "__cuda_array_interface__")
-    ):
+    if isinstance(labels, np.ndarray):
+        labels = np.asarray(labels)  # a mask hides from the search below what the kernel reads
+    elif hasattr(labels, "__dlpack__") or hasattr(labels, "__cuda_array_interface__"):
         labels = _arrays.foreign(labels, "labels")
     if not hasattr(labels, "dtype") or labels.dtype.kind not in "iu":
         kind = labels.dtype if hasattr(labels, "dtype") else type(labels).__name__

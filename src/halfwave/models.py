@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import halfwave as hw
-from halfwave import nn
+from halfwave import _arrays, nn
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,13 @@ class Network:
         self, *, image: int = 224, channels: int = 3, classes: int | None = None, width: float = 1.0
     ) -> list[Planned]:
         """Names, sizes and costs of all rows; `width` scales every layer but the last."""
+        image = _arrays.integer(image, "image", minimum=1)
+        channels = _arrays.integer(channels, "channels", minimum=1)
+        if classes is not None:
+            classes = _arrays.integer(classes, "classes", minimum=1)
+        width = _arrays.number(width, "width")
+        if width <= 0:
+            raise ValueError(f"width must be positive, not {width}")
         planned: list[Planned] = []
         stage, place, full = 1, 0, 0
         size, count = image, channels  # of the map; size 0 once it is a vector
@@ -302,8 +309,7 @@ def fully_connected(
     device: str = "cpu",
 ) -> nn.Sequential:
     """A net of `depth` fully connected layers: inputs → width → … → width → classes."""
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, not {depth}")
+    depth = _arrays.integer(depth, "depth", minimum=1)
     sizes = [inputs, *[width] * (depth - 1), classes]
     place = {"dtype": dtype, "device": device}
     layers: list[nn.Layer] = []

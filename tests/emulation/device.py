@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import tempfile
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,9 @@ class Device:
     """Takes the place of halfwave._cuda.runtime.CuPy. `order` is that of threads and blocks."""
 
     def __init__(self) -> None:
-        self.arrays = arrays
+        self.arrays, self.ndarray, self.fresh = arrays, arrays.ndarray, arrays.empty
+        self.contiguous = attrgetter("flags.c_contiguous")
+        self.kept: dict[tuple, partial] = {}
         self.order = "forward"
         self.launched: list[tuple[str, str]] = []
         self._libraries: dict[tuple, ctypes.CDLL] = {}
@@ -82,6 +86,9 @@ class Device:
                              ("step", of.steps)):  # fmt: skip
             map_[name][0, : len(values)] = values
         return map_
+
+    def function(self, family, name, macros, shared=0):
+        return partial(self.launch, family, name, macros)
 
     def launch(self, family, name, macros, grid, block, args, shared) -> None:
         limits = (2**31 - 1, 65535, 65535)

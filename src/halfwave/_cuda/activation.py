@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,13 @@ THREADS = 256
 BYTES_A_BLOCK = THREADS * 4 * 16  # COVERED in activation.cu
 
 
-def run(name: str, *arrays: Any) -> None:
-    """Elementwise kernel `name` over inputs and the result, the last of them."""
-    y = arrays[-1]
-    grid = runtime.blocks(y.nbytes, BYTES_A_BLOCK)
-    runtime.launch("activation", name, y.dtype, grid, THREADS, *arrays, np.int64(y.size))
+def _kernel(name: str) -> runtime.Kernel:
+    return runtime.Kernel("activation", name, THREADS, BYTES_A_BLOCK)
 
 
-relu = partial(run, "relu")
-relu_backward = partial(run, "relu_backward")
-sigmoid = partial(run, "sigmoid")
-sigmoid_backward = partial(run, "sigmoid_backward")
-tanh = partial(run, "tanh_forward")
-tanh_backward = partial(run, "tanh_backward")
+relu, relu_backward = _kernel("relu"), _kernel("relu_backward")
+sigmoid, sigmoid_backward = _kernel("sigmoid"), _kernel("sigmoid_backward")
+tanh, tanh_backward = _kernel("tanh_forward"), _kernel("tanh_backward")
 
 
 def prelu(x: Any, alpha: Any, axis: int, y: Any) -> None:

@@ -176,7 +176,7 @@ def _contract(
         to_c = (rows * all_columns, all_columns, *digits)
     numbers = (*classes, groups, rows, columns, terms, part, parts, *tiles, *a, *b, *to_c,
                first_fastest, *axes[0], *axes[1], *residues[0], *residues[1])  # fmt: skip
-    problem = np.array(numbers, np.int64).view(conv.PROBLEM)[0]
+    problem = runtime.record(np.array(numbers, np.int64).view(conv.PROBLEM))
     macros = _complete(macros, PRECISIONS[precision])
     runtime.launch(
         "conv_tensor", "convolve", c_array.dtype, runtime.grid(blocks * parts), tile.threads,
@@ -193,7 +193,7 @@ def _contract(
         # One slice, whose rows are those of all groups: so the bias is a number a row.
         numbers = map(np.int64, (1, parts, parts, results, all_columns, 1, 0))
         runtime.launch("fold", "fold_parts", c_array.dtype, runtime.blocks(results, 256), 256, to,
-                       bias, c_array, *numbers, result)  # fmt: skip
+                       bias, c_array, *numbers, runtime.record(result))  # fmt: skip
 
 
 def _lanes(a_array, b_array, rows, columns, terms, a, b, first_fastest) -> tuple[int, int]:

@@ -36,7 +36,8 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
             return None
         return [
             _step("correlate_weight", threads, 1,
-                  (problem(passed, SEGMENT, segments, 0, 0), threads, "a", "b", "parts")),
+                  (problem(passed, SEGMENT, segments, 0, 0), runtime.record(threads), "a", "b",
+                   "parts")),
             _fold(c, outputs, (down[1], across[1]), segments),
         ], count * segments  # fmt: skip
     last = passed.c[1] == 1 != passed.c[4]
@@ -46,7 +47,7 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
     apart = RUN * down[3] * abs(passed.b[3])  # rows of b that a thread's outputs need
     if threads is None or terms > SEGMENT or classes > GRID_Y or apart > MOST:
         return None
-    given = (problem(passed, terms, 1, 0, 0), threads, "a", "b", "bias", "c")
+    given = (problem(passed, terms, 1, 0, 0), runtime.record(threads), "a", "b", "bias", "c")
     return [_step("correlate", threads, classes, given)], 0
 
 
@@ -65,7 +66,7 @@ def _fold(c: Any, outputs: int, kernel: tuple[int, int], segments: int) -> runti
     numbers = map(np.int64, (outputs, segments, SUPER_SEGMENT // SEGMENT, taps, taps, 0, 0))
     grid = (runtime.blocks(outputs * taps, THREADS),)
     return runtime.Step("fold", "fold_parts", grid, THREADS,
-                        ("parts", None, "c", *numbers, result[()]), {})  # fmt: skip
+                        ("parts", None, "c", *numbers, runtime.record(result)), {})  # fmt: skip
 
 
 def _threads(sizes: tuple[int, ...], rows: int, order: tuple[int, ...]) -> Any:
@@ -78,7 +79,7 @@ def _threads(sizes: tuple[int, ...], rows: int, order: tuple[int, ...]) -> Any:
     given = np.zeros((), GIVEN)
     given["divisors"] = [_divisor(sizes[place]) for place in order[:3]] + [_divisor(rows)]
     given["count"], given["order"] = count, order
-    return given[()]
+    return given
 
 
 def _divisor(by: int) -> tuple[int, int, int, int]:

@@ -223,7 +223,8 @@ def plan(
         _source(precision, b, (tile.columns, 1), (1, 1)),
     )
     workspace = parts * math.prod(shape) if parts > 1 else 0
-    return Plan(precision, tile, sources, count, p, (shape, strides), workspace, folding)
+    product = runtime.record(p)
+    return Plan(precision, tile, sources, count, product, (shape, strides), workspace, folding)
 
 
 def _source(
@@ -262,7 +263,7 @@ def _packing(of: Operand, pitch: int) -> tuple[Any, int, int]:
     p["pitch"], p["row_tiles"], p["k_tiles"] = pitch, row_tiles, k_tiles
     p["across"] = abs(strides[-2]) < abs(strides[-1])
     blocks = row_tiles * k_tiles * math.prod(sizes[:-2])
-    return p, blocks, math.prod(sizes[:-1]) * pitch
+    return runtime.record(p), blocks, math.prod(sizes[:-1]) * pitch
 
 
 def run(plan: Plan, a: Any, b: Any, bias: Any, out: Any, result: Any) -> None:

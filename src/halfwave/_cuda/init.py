@@ -51,7 +51,8 @@ def diagonal(
             return
         first += part[d].index(index) * strides[d]
     ends = [
-        np.array((part[d].start, part[d].step, len(part[d]), strides[d]), TAKEN) for d in (to, of)
+        runtime.record(np.array((part[d].start, part[d].step, len(part[d]), strides[d]), TAKEN))
+        for d in (to, of)
     ]
     grid = runtime.blocks(len(part[to]), FILLERS)
     flat = out.reshape(-1)[first:]
@@ -66,7 +67,7 @@ def orthogonal(source: Any, target: Any, scale: float) -> None:
     sizes = panels * rows * PANEL, columns * rows, columns, columns
     work = runtime.device().arrays.empty((sum(sizes),), np.float64)
     addresses = [work.data.ptr + 8 * sum(sizes[:i]) for i in range(4)]
-    job = np.array((*addresses, rows, columns), HOUSEHOLDER)
+    job = runtime.record(np.array((*addresses, rows, columns), HOUSEHOLDER))
 
     def strides(x: Any) -> list[np.int64]:
         return [np.int64(s // x.itemsize) for s in x.strides]

@@ -117,6 +117,22 @@ class Plan(NamedTuple):
     outputs: int = 0
 
 
+def plain(a: Any, b: Any, out: Any) -> Any:
+    """The product of two matrices that lie as most do, without other checks; None if they do not."""
+    if not (runtime.plain(a, b) if out is None else runtime.plain(a, b, out)):
+        return None
+    left, right = a.shape, b.shape
+    if len(left) != 2 or len(right) != 2 or left[1] != right[0]:
+        return None
+    shape = left[0], right[1]
+    if out is None:
+        out = runtime.device().fresh(shape, a.dtype)
+    elif out.shape != shape or runtime.overlap(out, a) or runtime.overlap(out, b):
+        return None
+    product(a, b, None, out, 0, 1, 1, 1)
+    return out
+
+
 def product(
     a: Any, b: Any, bias: Any, out: Any, slices: int, rows: int, columns: int, contracted: int,
     precision: str | None = None,
@@ -212,7 +228,16 @@ def plan_of(
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
     shared = tile.shared(itemsize, min(part, k))
     return Plan(
-        "", turned, grid, tile.threads, shared, macros, p, workspace, folding, count * m * n
+        "",
+        turned,
+        grid,
+        tile.threads,
+        shared,
+        macros,
+        runtime.record(p),
+        workspace,
+        folding,
+        count * m * n,
     )
 
 
@@ -258,7 +283,7 @@ def _result(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
     result["dimensions"] = len(sizes)
     result["shape"][: len(sizes)] = sizes
     result["stride"][: len(sizes)] = steps
-    return result
+    return runtime.record(result)
 
 
 def choose(itemsize: int, slices: int, m: int, n: int, k: int) -> int:

@@ -42,7 +42,8 @@ def backward(dy: Any, x: Any, rows: Axis, columns: Axis, channels_last: bool, dx
 
 def _pooling(x: Any, rows: Axis, columns: Axis, channels_last: bool, y: Any) -> np.ndarray:
     strides = [tuple(s // a.itemsize for s in a.strides) for a in (x, y)]
-    return np.array([(*x.shape[:2], rows, columns, *strides, channels_last)], _POOLING)
+    values = (*x.shape[:2], rows, columns, *strides, channels_last)
+    return runtime.record(np.array(values, _POOLING))
 
 
 def _each(count: int, name: str, dtype: np.dtype, *args: Any) -> None:

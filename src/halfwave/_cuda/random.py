@@ -64,18 +64,19 @@ def fill(
         and not any(first * words % 4 for first in (base, *steps[:-1]))
     )
     grid = runtime.blocks(out.nbytes, THREADS * 16 * UNROLL[out.itemsize])
+    where = runtime.record(where)
     if distribution == "bits":
         runtime.launch("random", "bits", FLOAT32, grid, THREADS, where, out)
         return
     number = FLOAT64 if out.itemsize == 8 else FLOAT32
     macros = {"HW_HALF": 1} if out.itemsize == 2 else {}
-    given = np.array(parameters, PARAMETERS[number][distribution])
+    given = runtime.record(np.array(parameters, PARAMETERS[number][distribution]))
     runtime.launch("random", distribution, number, grid, THREADS, where, given, out, **macros)
 
 
 def normals(words: Any, out: Any) -> None:
     """The standard normals of the given words, uint32 or, for float64, uint64: both contiguous."""
-    given = np.array((0.0, 1.0), PARAMETERS[out.dtype]["normal"])
+    given = runtime.record(np.array((0.0, 1.0), PARAMETERS[out.dtype]["normal"]))
     grid = runtime.blocks(out.size, THREADS)
     sizes = out, np.int64(out.size)
     runtime.launch("random", "normal_of_words", out.dtype, grid, THREADS, words, given, *sizes)

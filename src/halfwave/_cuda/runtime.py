@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ import numpy as np
 from . import compiler
 
 DLPACK_CUDA = (2, 13)  # device memory, managed memory
-REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-PER_16 = {np.dtype(np.float32): 4, np.dtype(np.float64): 2}  # numbers in 16 bytes
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+REAL = {FLOAT32: "float", FLOAT64: "double"}
 GRID_X = 2**31 - 1  # the most blocks along x; along y and z, 65535
 OLDEST = 80  # compute capability 8.0: cp.async
 
@@ -42,9 +43,15 @@ class CuPy:
         from cupy_backends.cuda.api import driver
 
         self.arrays: ModuleType = cupy
+        self.ndarray: type = cupy.ndarray
+        self.fresh: Callable[..., Any] = cupy.ndarray  # of shape and dtype: cupy.empty, sooner
+        # `flags` makes an object of them, which takes five times as long.
+        own = hasattr(cupy.ndarray, "_c_contiguous")
+        self.contiguous = attrgetter("_c_contiguous" if own else "flags.c_contiguous")
         self.current: Callable[[], int] = cupy.cuda.device.get_device_id  # the GPU's number
         self._driver = driver
         self._functions: dict[tuple[Any, ...], Any] = {}
+        self.kept: dict[tuple[Any, ...], Any] = {}  # the same, as class Kernel looks for it
         self._shared: dict[tuple[Any, ...], int] = {}  # bytes that a function has been allowed
         self._lock = threading.Lock()
 
@@ -70,24 +77,17 @@ class CuPy:
         """A `TensorMap`'s 128 bytes, for a kernel's __grid_constant__."""
         return _encoded(TensorMap(*numbers))
 
-    def launch(
-        self,
-        family: str,
-        name: str,
-        macros: dict[str, str | int],
-        grid: tuple[int, ...],
-        block: tuple[int, ...],
-        args: Sequence[Any],
-        shared: int,
-    ) -> None:
+    def function(
+        self, family: str, name: str, macros: dict[str, str | int], shared: int = 0
+    ) -> Any:
+        """What launches a kernel on the current GPU: of grid, block, arguments, shared bytes."""
         key = (self.current(), family, name, *macros.items())
         function = self._functions.get(key)
         if function is None:
             function = self._load(key, family, name, macros)
         if shared and shared > self._shared.get(key, 0):
             self._allow_shared(key, function, name, shared)
-        # A structure goes by value in an array: not every CuPy takes NumPy's scalars of such.
-        function(grid, block, [x.reshape(1) if type(x) is np.void else x for x in args], shared)
+        return function
 
     def _allow_shared(self, key: tuple[Any, ...], function: Any, name: str, shared: int) -> None:
         """Beyond 48 KiB, less what a kernel has of its own, a block must be allowed its memory."""
@@ -166,7 +166,7 @@ def _encoded(of: TensorMap) -> np.ndarray:
     )  # fmt: skip
     if status:
         raise RuntimeError(f"the driver refuses {of}: CUresult {status}")
-    return memory[at : at + 128].view(TENSOR_MAP)
+    return record(memory[at : at + 128].view(TENSOR_MAP))
 
 
 TENSOR_MAP = np.dtype([("opaque", np.uint64, 16)])  # HwTensorMap in hopper.h
@@ -207,14 +207,101 @@ def launch(
     """Kernel `name` of kernels/cuda/<family>.cu, compiled for numbers of `dtype` and `macros`.
 
     Arguments are GPU arrays (their address), None (a null pointer), NumPy scalars of the exact type,
-    and structured NumPy scalars (by value): a Python int or float would become what no kernel expects.
+    and what `record` gives (by value): a Python int or float would become what no kernel expects.
     A grid without blocks computes nothing.
     """
-    blocks = grid if isinstance(grid, tuple) else (grid,)
+    blocks = grid if type(grid) is tuple else (grid, 1, 1)
     if 0 in blocks:
         return
-    macros = {"HW_REAL": REAL[dtype], **macros}
-    device().launch(family, name, macros, blocks, (block,), args, shared)
+    macros["HW_REAL"] = REAL[dtype]
+    device().function(family, name, macros, shared)(blocks, (block, 1, 1), args, shared)
+
+
+def record(structure: np.ndarray) -> np.ndarray:
+    """A structure of NumPy's as the bytes that a kernel takes by value.
+
+    Of bytes NumPy says the address in 1 µs: of fields it would describe each, which takes 20.
+    """
+    return structure.reshape(1).view(np.dtype((np.void, structure.itemsize)))
+
+
+class Kernel:
+    """An elementwise kernel: over inputs and the result, the last of them, and the numbers' count.
+
+    It keeps what `launch` would look for at every call, for a call on a few numbers to be short.
+    """
+
+    def __init__(self, family: str, name: str, threads: int, bytes_a_block: int) -> None:
+        self._family, self._name = family, name
+        self._threads, self._bytes = (threads, 1, 1), bytes_a_block
+
+    def __call__(self, *arrays: Any) -> None:
+        y = arrays[-1]
+        if count := y.size:
+            kind, computes = y.dtype, _device
+            key = self, computes.current(), kind
+            function = computes.kept.get(key)
+            if function is None:
+                function = computes.function(self._family, self._name, {"HW_REAL": REAL[kind]})
+                computes.kept[key] = function
+            grid = -(-y.nbytes // self._bytes), 1, 1
+            function(grid, self._threads, (*arrays, _int64(count)), 0)
+
+
+_int64 = lru_cache(1024)(np.int64)
+
+
+def target(out: Any, inputs: Collection[Any]) -> Any:
+    """Where an elementwise kernel may write at once: `out`, or fresh memory, or None if it may not.
+
+    It may where all are `plain`, of one shape, and `out` is an input or apart from it.
+    """
+    arrays = inputs if out is None else (*inputs, out)
+    if not plain(*arrays):
+        return None
+    shape = None
+    for x in arrays:
+        if shape is None:
+            shape, kind = x.shape, x.dtype
+        elif x.shape != shape:
+            return None
+    if out is None:
+        return _device.fresh(shape, kind)
+    for x in inputs:
+        if x is not out and x.data.ptr != out.data.ptr and overlap(x, out):
+            return None
+    return out
+
+
+def plain(*arrays: Any) -> bool:
+    """Whether all are CuPy's own arrays on the current GPU, contiguous and of one dtype."""
+    if _device is None:
+        return False
+    ndarray, contiguous, current = _device.ndarray, _device.contiguous, _device.current()
+    kind = None
+    for x in arrays:
+        if type(x) is not ndarray or not contiguous(x):
+            return False
+        if kind is None:
+            kind = x.dtype
+            if kind is FLOAT32:
+                odd = 3
+            elif kind is FLOAT64:
+                odd = 7
+            else:
+                return False
+        elif x.dtype is not kind:
+            return False
+        data = x.data
+        if data.ptr & odd or data.device_id != current:
+            return False
+    return True
+
+
+def overlap(x: Any, y: Any) -> bool:
+    """Whether two `plain` arrays have memory in common."""
+    begin, other = x.data.ptr, y.data.ptr
+    return begin < other + y.nbytes and other < begin + x.nbytes
 
 
 class Step(NamedTuple):

@@ -76,7 +76,7 @@ def _convolve(
     arrays = runtime.device().arrays
     groups, outs, ins = kernels[:3]
     u = arrays.empty((36, groups, ins, outs), x.dtype)
-    _each("weights", x.dtype, u.size // 36, w, u, np.array([kernels], _KERNELS))
+    _each("weights", x.dtype, u.size // 36, w, u, runtime.record(np.array(kernels, _KERNELS)))
     grid = _grid(y)
     an_image = grid[0] * grid[1]
     domain = 36 * (x.shape[1] + y.shape[1]) * an_image * x.itemsize
@@ -141,10 +141,10 @@ def _squares(
 ) -> None:
     """Launches a kernel that has a thread a square: of `tensor` and tiles part[0] … of `domain`."""
     _, channels, height, width = tensor.shape
-    squares = np.array([(
+    squares = runtime.record(np.array((
         channels, height, width, tuple(s // tensor.itemsize for s in tensor.strides), *part, *grid,
         top, left, *(s // domain.itemsize for s in domain.strides), _channels_last(tensor),
-    )], _SQUARES)  # fmt: skip
+    ), _SQUARES))  # fmt: skip
     _each(kernel, tensor.dtype, channels * part[1], *args, squares)
 
 

@@ -7,6 +7,7 @@ random stream named after it ("conv1.weight"), so adding a layer changes the wei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -61,10 +62,12 @@ class Layer:
         raise NotImplementedError
 
 
-def _drawn(
-    initializer: Initializer, shape: tuple[int, ...], name: str, seed: int, dtype: str, device: str
+def _weight(
+    initializer: Initializer | None, shape: Sequence[int], layer: str, seed: int, **place: str
 ) -> Parameter:
-    return Parameter(name, initializer(shape, seed=seed, stream=name, dtype=dtype, device=device))
+    name = f"{layer}.weight"
+    draw = initializer or hw.init.he_normal
+    return Parameter(name, draw(shape, seed=seed, stream=name, **place))
 
 
 class Linear(Layer):
@@ -98,15 +101,9 @@ class Linear(Layer):
         device: str = "cpu",
     ) -> None:
         self.name = name
-        self.weight = _drawn(
-            initializer or hw.init.he_normal,
-            (outputs, inputs),
-            f"{name}.weight",
-            seed,
-            dtype,
-            device,
-        )
-        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, dtype=dtype, device=device))
+        place = {"dtype": dtype, "device": device}
+        self.weight = _weight(initializer, (outputs, inputs), name, seed, **place)
+        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, **place))
 
     def parameters(self) -> list[Parameter]:
         return [self.weight, self.bias]
@@ -152,17 +149,15 @@ class Conv2d(Layer):
         dtype: str = "float32",
         device: str = "cpu",
     ) -> None:
-        kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        groups = _arrays.integer(groups, "groups", minimum=1)
+        channels = _arrays.integer(channels, "channels", minimum=1)
+        if channels % groups:
+            raise ValueError(f"groups must divide the {channels} channels, not {groups}")
+        shape = (outputs, channels // groups, *_arrays.pair(kernel, "kernel"))
+        place = {"dtype": dtype, "device": device}
         self.name = name
-        self.weight = _drawn(
-            initializer or hw.init.he_normal,
-            (outputs, channels // groups, kh, kw),
-            f"{name}.weight",
-            seed,
-            dtype,
-            device,
-        )
-        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, dtype=dtype, device=device))
+        self.weight = _weight(initializer, shape, name, seed, **place)
+        self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, **place))
         self.geometry: dict[str, Any] = {
             "stride": stride,
             "padding": padding,
@@ -333,7 +328,7 @@ class Flatten(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self._shape = x.shape
-        return _arrays.contiguous(x).reshape(x.shape[0], -1)
+        return _arrays.contiguous(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         return dy.reshape(self._shape)
@@ -391,9 +386,5 @@ def activation(
     if kind == "prelu_shared":
         return PReLU(1, name=name, dtype=dtype, device=device)
     plain: dict[str, type[ReLU | Sigmoid | Tanh]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
-    if kind not in plain:
-        raise ValueError(
-            "activation must be one of 'relu', 'prelu', 'prelu_shared', 'sigmoid', "
-            f"'tanh', not {kind!r}"
-        )
+    _arrays.choice(kind, "activation", ("prelu", "prelu_shared", *plain))
     return plain[kind](name=name)
