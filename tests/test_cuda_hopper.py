@@ -25,6 +25,8 @@ SHAPES = [
 ]
 
 
+TILES = [*((precision, tile) for precision in UNIT for tile in path.ALONG),
+         *(("tf32", tile) for tile in path.ACROSS)]  # fmt: skip
 PLANS = (matmul.hopper_plan, conv_tensor.hopper_plan)
 
 
@@ -89,13 +91,12 @@ def test_what_is_copied_before(hopper, rng):
     assert by is None or by == ["pack", "wgmma"]
 
 
-@pytest.mark.parametrize("precision", UNIT)
-@pytest.mark.parametrize("tile", [*path.ALONG, *path.ACROSS], ids=lambda x: f"{x.rows}x{x.columns}")
+@pytest.mark.parametrize(
+    "precision, tile", TILES, ids=lambda x: x if type(x) is str else f"{x.rows}x{x.columns}"
+)
 def test_tiles(hopper, rng, monkeypatch, tile, precision):
     """Every tile; blocks with several tiles, of more steps than there are stages; and of parts."""
     across = tile in path.ACROSS
-    if across and precision != "tf32":
-        pytest.skip("rows side by side are TF32")
     a = rng.integers(-8, 9, (300, 1000)).astype("f4")
     b = rng.integers(-8, 9, (1000, tile.columns + 4)).astype("f4")
     bias = rng.integers(-8, 9, tile.columns + 4).astype("f4")
