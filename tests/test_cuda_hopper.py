@@ -25,6 +25,8 @@ SHAPES = [
 ]
 
 
+TILES = [*((precision, tile) for precision in UNIT for tile in path.ALONG),
+         *(("tf32", tile) for tile in path.ACROSS)]  # fmt: skip
 PLANS = (matmul.hopper_plan, conv_tensor.hopper_plan)
 
 
@@ -37,6 +39,7 @@ def hopper(cuda, monkeypatch):
         pytest.skip("no Hopper GPU")
     monkeypatch.setattr(path, "LEAST", 1)
     monkeypatch.setattr(path, "LEAST_CHANNELS", 1)
+    monkeypatch.setattr(path, "LEAST_ACROSS", 8)
     for plan in PLANS:
         plan.cache_clear()
     yield cuda
@@ -73,10 +76,10 @@ def test_matmul(hopper, rng, shape, precision):
 
 
 def test_what_is_copied_before(hopper, rng):
-    """Operands along k are read where they are, as TF32; all others by way of a copy."""
+    """As TF32 one operand may lie along k or not, the other has to; all others go through a copy."""
     a, b = rng.standard_normal((40, 36), dtype="f4"), rng.standard_normal((36, 44), dtype="f4")
     for precision, ways, copies in (
-        ("tf32", (0, 1), 0), ("tf32", (0, 0), 1), ("tf32", (1, 1), 1), ("tf32", (1, 0), 2),
+        ("tf32", (0, 1), 0), ("tf32", (0, 0), 0), ("tf32", (1, 1), 0), ("tf32", (1, 0), 1),
         ("bf16", (0, 1), 2),
     ):  # fmt: skip
         there = [stored(hopper, x, way) for x, way in zip((a, b), ways, strict=True)]
@@ -88,18 +91,24 @@ def test_what_is_copied_before(hopper, rng):
     assert by is None or by == ["pack", "wgmma"]
 
 
-@pytest.mark.parametrize("precision", UNIT)
-@pytest.mark.parametrize("columns", path.STAGES)
-def test_tiles(hopper, rng, monkeypatch, columns, precision):
+@pytest.mark.parametrize(
+    "precision, tile", TILES, ids=lambda x: x if type(x) is str else f"{x.rows}x{x.columns}"
+)
+def test_tiles(hopper, rng, monkeypatch, tile, precision):
     """Every tile; blocks with several tiles, of more steps than there are stages; and of parts."""
+    across = tile in path.ACROSS
     a = rng.integers(-8, 9, (300, 1000)).astype("f4")
-    b = rng.integers(-8, 9, (1000, columns + 3)).astype("f4")
+    b = rng.integers(-8, 9, (1000, tile.columns + 4)).astype("f4")
+    bias = rng.integers(-8, 9, tile.columns + 4).astype("f4")
     for part in (1000, 9, 1):
-        monkeypatch.setattr(path, "choose", lambda *_, part=part: (columns, part))
+        monkeypatch.setattr(path, "choose", lambda *_, part=part: (tile, part))
         matmul.hopper_plan.cache_clear()
-        rows = a if part > 1 else a[:130]
-        there = hopper.put(rows), stored(hopper, b, 1)
-        same_bits(hopper.get(hw.matmul(*there, precision=precision)), rows @ b)
+        rows = a if part > 1 else a[:132]
+        there = stored(hopper, rows, across), stored(hopper, b, 1)
+        for by_columns in (0, 1):
+            out = stored(hopper, np.zeros((len(rows), b.shape[1]), "f4"), by_columns)
+            hw.matmul(*there, bias=hopper.put(bias), precision=precision, out=out)
+            same_bits(hopper.get(out), rows @ b + bias)
 
 
 @pytest.mark.parametrize("precision", UNIT)

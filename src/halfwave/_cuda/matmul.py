@@ -263,18 +263,18 @@ def hopper_plan(
         return None
     count, (of_a, of_b, of_c) = (sizes or [1])[0], ((s or [0])[0] for s in strides)
     bias_row, bias_column = 0, int(biased)
-    turned = abs(to.row) < abs(to.column)  # so that the result's columns are side by side
+
+    def operand(x: Matrices, size: int, apart: int) -> hopper.Operand:
+        own, apart = (count, apart) if apart else (1, max(x.row, x.column))
+        return hopper.operand(precision, x.aligned, (own, size, k), (apart, x.row, x.column))
+
+    first, second = operand(left, m, of_a), operand(right.transposed(), n, of_b)
+    turned = hopper.turned(first, second, abs(to.row) < abs(to.column))
     if turned:
-        left, right, to = right.transposed(), left.transposed(), to.transposed()
-        m, n, of_a, of_b, bias_row, bias_column = n, m, of_b, of_a, bias_column, 0
-
-    def operand(x: Matrices, size: int, apart: int, *between: int) -> hopper.Operand:
-        own, apart = (count, apart) if apart else (1, x.row)
-        return hopper.operand(precision, x.aligned, (own, *between, size, k),
-                              (apart, *(x.row for _ in between), x.row, x.column))  # fmt: skip
-
+        first, second, to = second, first, to.transposed()
+        m, n, bias_row, bias_column = n, m, bias_column, 0
     found = hopper.plan(
-        precision, operand(left, m, of_a, 1), operand(right.transposed(), n, of_b),
+        precision, first, second,
         size=(m, 1, count), columns=n, terms=k, c=(to.row, 0, of_c), c_column=to.column,
         aligned=to.aligned, bias_row=bias_row, bias_column=bias_column,
     )  # fmt: skip
