@@ -25,8 +25,6 @@ SHAPES = [
 ]
 
 
-TILES = [*((precision, tile) for precision in UNIT for tile in path.ALONG),
-         *(("tf32", tile) for tile in path.ACROSS)]  # fmt: skip
 PLANS = (matmul.hopper_plan, conv_tensor.hopper_plan)
 
 
@@ -91,9 +89,14 @@ def test_what_is_copied_before(hopper, rng):
     assert by is None or by == ["pack", "wgmma"]
 
 
-@pytest.mark.parametrize(
-    "precision, tile", TILES, ids=lambda x: x if type(x) is str else f"{x.rows}x{x.columns}"
+each_tile = pytest.mark.parametrize(
+    ("precision", "tile"),
+    path.CHOICES,
+    ids=lambda x: x if type(x) is str else f"{x.rows}x{x.columns}",
 )
+
+
+@each_tile
 def test_tiles(hopper, rng, monkeypatch, tile, precision):
     """Every tile; blocks with several tiles, of more steps than there are stages; and of parts."""
     across = tile in path.ACROSS
@@ -226,10 +229,12 @@ def test_convolutions_of_small_integers_are_exact(hopper, rng, name, layout, pre
     one = {**options, "precision": precision}
     _, forward = families(hopper, hw.conv2d, x, w, bias, **one)
     _, backward = families(hopper, hw.conv2d_backward_input, dy, w, x.shape, **one)
+    _, weights = families(hopper, hw.conv2d_backward_weight, dy, x, w.shape, **one)
     if forward is not None and "random" not in name:
         there = name not in ELSEWHERE and "beyond" not in name
         assert ("wgmma" in forward) == there
-        assert ("wgmma" in backward) == (there and options.get("stride", (1, 1)) == (1, 1))
+        there = there and options.get("stride", (1, 1)) == (1, 1)
+        assert ("wgmma" in backward) == ("wgmma" in weights) == there
 
 
 @pytest.mark.parametrize("precision", UNIT)
@@ -254,6 +259,24 @@ def test_convolutions(hopper, rng, layout, precision):
     assert by is None or ("wgmma" in by and by.count("pack") == (1 if where_it_is else 2))
 
 
+@each_tile
+def test_tiles_of_weights(hopper, rng, monkeypatch, tile, precision):
+    """Tiles of rows, columns and taps; parts of several steps, over images and rows of them."""
+    given = case((3, 20, 9, 7), (40, 20, 2, 3), (1, 1), (1, 0, 2, 1), (2, 1))
+    options, x, _, _, dy = operands(
+        given, "NHWC", lambda shape: rng.integers(-4, 5, shape).astype("f4")
+    )
+    exact = hw.conv2d_backward_weight(dy, x, given["w"], **options)
+    for part in (1000, 3, 1):
+        monkeypatch.setattr(
+            path, "choose", lambda tiles, *_, part=part: (tiles[tiles.index(tile)], part)
+        )
+        conv_tensor.hopper_plan.cache_clear()
+        there = hopper.put(dy), hopper.put(x)
+        found = hw.conv2d_backward_weight(*there, given["w"], **options, precision=precision)
+        np.testing.assert_array_equal(hopper.get(found), exact, strict=True)
+
+
 def test_boxes():
     """A tile's pixels: as many as serve, and none where few would do."""
     for size, stride, expected in (
@@ -264,3 +287,8 @@ def test_boxes():
         ((3, 3, 3), (1, 1), (3, 3, 3)),
     ):
         assert path.box_of(size, stride) == expected
+    for size, itemsize, expected in (
+        ((56, 56, 8), 4, (8, 1, 4)), ((56, 56, 8), 2, (8, 1, 8)), ((3, 1, 100), 4, (4, 1, 8)),
+        ((7, 7, 1), 2, (8, 8, 1)), ((1000, 1, 1), 4, (32, 1, 1)),
+    ):  # fmt: skip
+        assert path._pixels_of_step(size, itemsize) == expected

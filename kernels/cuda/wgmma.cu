@@ -13,6 +13,13 @@
  * operand of aᵀ b, of row-major a and b. What lies otherwise, and all of bfloat16, pack.cu has
  * copied. Float32 numbers become TF32 on the way, by the bulk copy, rounded to nearest.
  *
+ * The weights' gradient (HW_WEIGHTS) is a product for each tap, which take the place of slices,
+ *
+ *     c(tap, row, column) = sum over pixels of a(pixel, row) · b(pixel moved by the tap, column)
+ *
+ * whose terms are boxes of so many pixels as a step has: a's (row, w, h, n) lie with rows side by
+ * side, or it is packed to (w, h, n, row); so is b, packed, to (w, h, n, column).
+ *
  * A block of 3 groups of 4 warps: one thread of the first copies a step of 128 bytes of k, of ROWS
  * and of COLUMNS, as far ahead as stages are free; the other two groups have half the rows each, at
  * most 128 sums a thread (168 registers at the start, 232 for these groups, 40 for the first); a
@@ -58,7 +65,8 @@ struct Product {
     int32_t column_tiles, parts, steps, part_steps;
     int32_t channel_steps, taps_w; /* steps of a tap; taps along w */
     int32_t stride[2], dilation[2], start[2];
-    int32_t a_slices, b_slices; /* 1, or 0: the same for all n */
+    int32_t k_box[3], k_tiles[2]; /* HW_WEIGHTS: pixels of a step; steps along w and h */
+    int32_t a_slices, b_slices;   /* 1, or 0: the same for all n */
     int32_t vectors; /* of the result: pairs of columns side by side, aligned; or of 4 rows */
 };
 
@@ -109,22 +117,36 @@ HW_FUNCTION void copy_tiles(const HwTensorMap &a, const HwTensorMap &b, const Pr
         Tile tile = tile_of(p, number);
         int w = tile.first[0] * p.stride[0] + p.start[0];
         int h = tile.first[1] * p.stride[1] + p.start[1];
-        int n = tile.first[2], tap = tile.begin / p.channel_steps;
+        int n = tile.first[2], tap = HW_WEIGHTS ? n : tile.begin / p.channel_steps;
         int channels = tile.begin - tap * p.channel_steps, tap_w = tap % p.taps_w;
         int tap_h = tap / p.taps_w;
         for (int step = tile.begin; step < tile.end; step++, ring.next()) {
+            uint64_t *arrived = &full[ring.stage];
+            unsigned char *of_a = stages + ring.stage * STAGE, *of_b = of_a + A_BYTES;
             hw_barrier_wait(&empty[ring.stage], ring.parity ^ 1);
-            hw_barrier_expect(&full[ring.stage], bytes);
-            unsigned char *stage = stages + ring.stage * STAGE;
+            hw_barrier_expect(arrived, bytes);
+            if (HW_WEIGHTS) {
+                int at_w = step % p.k_tiles[0] * p.k_box[0], at = step / p.k_tiles[0];
+                int at_h = at % p.k_tiles[1] * p.k_box[1], at_n = at / p.k_tiles[1] * p.k_box[2];
+                int row = tile.first[0];
+                if (ACROSS)
+                    for (int i = 0; i < ROWS / BOX_ROWS; i++)
+                        hw_copy_box(of_a + i * BOX, a, arrived, row + i * BOX_ROWS, at_w, at_h,
+                                    at_n);
+                else
+                    hw_copy_box(of_a, a, arrived, at_w, at_h, at_n, row);
+                hw_copy_box(of_b, b, arrived, at_w + p.start[0] + tap_w * p.dilation[0],
+                            at_h + p.start[1] + tap_h * p.dilation[1], at_n, tile.column);
+                continue;
+            }
             if (ACROSS)
                 for (int i = 0; i < ROWS / BOX_ROWS; i++)
-                    hw_copy_box(stage + i * BOX, a, &full[ring.stage], w + i * BOX_ROWS,
-                                channels * STEP, n * p.a_slices);
+                    hw_copy_box(of_a + i * BOX, a, arrived, w + i * BOX_ROWS, channels * STEP,
+                                n * p.a_slices);
             else
-                hw_copy_box(stage, a, &full[ring.stage], channels * STEP, w + tap_w * p.dilation[0],
+                hw_copy_box(of_a, a, arrived, channels * STEP, w + tap_w * p.dilation[0],
                             h + tap_h * p.dilation[1], n * p.a_slices);
-            hw_copy_box(stage + A_BYTES, b, &full[ring.stage], channels * STEP, tile.column,
-                        n * p.b_slices + tap);
+            hw_copy_box(of_b, b, arrived, channels * STEP, tile.column, n * p.b_slices + tap);
             if (++channels == p.channel_steps) {
                 channels = 0;
                 tap++;

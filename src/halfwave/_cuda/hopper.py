@@ -43,9 +43,9 @@ MOST = 2**31 - 2**16  # that coordinates reach
 PACK_SIDE, PACK_THREADS, FOLDING_THREADS = 64, 256, 256
 
 
-def _macros(precision: str, tile: Tile) -> dict[str, int]:
+def _macros(precision: str, tile: Tile, weights: bool) -> dict[str, int]:
     return {"HW_PRECISION": NUMBERS[precision][0], "HW_ROWS": tile.rows, "HW_COLUMNS": tile.columns,
-            "HW_STAGES": tile.stages}  # fmt: skip
+            "HW_STAGES": tile.stages, "HW_WEIGHTS": int(weights)}  # fmt: skip
 
 
 def _shared(tile: Tile) -> int:
@@ -54,11 +54,14 @@ def _shared(tile: Tile) -> int:
 
 
 ARCHITECTURES = ("sm_90a",)  # the only ones with wgmma
+CHOICES = [
+    *(("tf32", tile) for tile in (*ALONG, *ACROSS)),
+    *(("bf16", tile) for tile in ALONG),
+]
 VARIANTS = [
-    *(("wgmma", {"HW_REAL": "float", **_macros(precision, tile)})
-      for precision in NUMBERS for tile in (*ALONG, *(ACROSS if precision == "tf32" else ()))),
-    *(("pack", {"HW_REAL": "float", "HW_PRECISION": NUMBERS[precision][0]})
-      for precision in NUMBERS),
+    *(("wgmma", {"HW_REAL": "float", **_macros(*choice, weights)})
+      for choice in CHOICES for weights in (False, True)),
+    *(("pack", {"HW_REAL": "float", "HW_PRECISION": number}) for number, *_ in NUMBERS.values()),
 ]  # fmt: skip
 
 _int = np.int32
@@ -69,6 +72,7 @@ PRODUCT = np.dtype(
     + [(name, _int) for name in ("column_tiles", "parts", "steps", "part_steps", "channel_steps",
                                  "taps_w")]
     + [(name, _int, 2) for name in ("stride", "dilation", "start")]
+    + [("k_box", _int, 3), ("k_tiles", _int, 2)]
     + [(name, _int) for name in ("a_slices", "b_slices", "vectors")], align=True,
 )  # fmt: skip
 PACKING = np.dtype(
@@ -120,6 +124,7 @@ class Plan(NamedTuple):
 
     precision: str
     tile: Tile
+    weights: bool  # the product is HW_WEIGHTS
     sources: tuple[Source, Source]  # of a and b
     count: int  # of tiles, times parts
     product: Any  # the kernel's struct Product
@@ -177,54 +182,128 @@ def plan(
     `terms` are those of a tap; `aligned` is the result, to 16 bytes. None where numbers go beyond what
     coordinates hold.
     """
-    row_terms = ROW_BYTES // NUMBERS[precision][2]
-    channel_steps = runtime.blocks(terms, row_terms)
-    steps = channel_steps * math.prod(taps)
+    channel_steps = runtime.blocks(terms, ROW_BYTES // NUMBERS[precision][2])
     across = box is None and a.across
     if len(a.sizes) == 3:
         a = a._replace(sizes=(a.sizes[0], 1, *a.sizes[1:]), strides=(a.strides[0], *a.strides))
+    axes = zip(size, stride, taps, dilation, start, strict=False)
+    reach = (n * s + t * abs(d) + abs(p) for n, s, t, d, p in axes)
+    if max(*reach, *a.sizes, *b.sizes) > MOST:
+        return None
+
+    def sources(tile: Tile) -> tuple[Source, Source]:
+        strided = tuple(map(operator.mul, box or (tile.rows, 1, 1), (*stride, 1)))
+        of_a = _rows(a) if across else _source(precision, a, strided, (*stride, 1))
+        return of_a, _source(precision, b, (tile.columns, 1), (1, 1))
+
+    return _tiled(
+        precision, ACROSS if across else ALONG, sources, size=size, columns=columns,
+        steps=channel_steps * math.prod(taps), box=box, c=c, c_column=c_column, aligned=aligned,
+        bias_row=bias_row, bias_column=bias_column, channel_steps=channel_steps, taps_w=taps[0],
+        stride=stride, dilation=dilation, start=start, a_slices=a.sizes[0] > 1,
+        b_slices=taps == (1, 1) and b.sizes[0] > 1,
+    )  # fmt: skip
+
+
+def plan_of_weights(
+    precision: str, dy: Operand, x: Operand, *, taps: tuple[int, int], dilation: tuple[int, int],
+    start: tuple[int, int], c: tuple[int, int, int], c_column: int,
+) -> Plan | None:  # fmt: skip
+    """That of a gradient, whose size goes along rows, nothing, and taps; pairs along w, h.
+
+    The operands are (n, h, w, channels), of which k is the pixels of dy.
+    """
+    n, h, w, rows = dy.sizes
+    k_box = _pixels_of_step((w, h, n), NUMBERS[precision][2])
+    k_tiles = tuple(map(runtime.blocks, (w, h, n), k_box))
+    reach = (n + t * d + abs(p) for n, t, d, p in zip((w, h), taps, dilation, start, strict=True))
+    if max(*reach, *dy.sizes, *x.sizes) > MOST:
+        return None
+
+    def sources(tile: Tile) -> tuple[Source, Source]:
+        if tile in ACROSS:
+            of_a = _pixels(precision, dy, k_box, BOX_ROWS)
+        else:
+            of_a = _pixels(precision, dy._replace(along=False), k_box, tile.rows)
+        return of_a, _pixels(precision, x._replace(along=False), k_box, tile.columns)
+
+    return _tiled(
+        precision, (*ALONG, *(ACROSS if dy.along else ())), sources, size=(rows, 1, math.prod(taps)),
+        columns=x.sizes[-1], steps=math.prod(k_tiles), box=None, c=c, c_column=c_column,
+        aligned=False, bias_row=0, bias_column=0, taps_w=taps[0], dilation=dilation, start=start,
+        k_box=k_box, k_tiles=k_tiles[:2], channel_steps=1,
+    )  # fmt: skip
+
+
+def _tiled(
+    precision: str, candidates: tuple[Tile, ...], sources: Callable[[Tile], tuple[Source, Source]],
+    *, size: tuple[int, int, int], columns: int, steps: int, box: tuple[int, int, int] | None,
+    c: tuple[int, int, int], c_column: int, aligned: bool, bias_row: int, bias_column: int,
+    **others: Any,
+) -> Plan | None:  # fmt: skip
+    """The plan of the best tile; `others` are the numbers of struct Product that are just given."""
 
     def down(tile: Tile) -> tuple[int, ...]:
         return tuple(map(runtime.blocks, size, box or (tile.rows, 1, 1)))
 
-    tile, part_steps = choose(
-        ACROSS if across else ALONG, lambda tile: math.prod(down(tile)), columns, steps
-    )
-    box, tiles = box or (tile.rows, 1, 1), down(tile)
+    tile, part_steps = choose(candidates, lambda tile: math.prod(down(tile)), columns, steps)
     parts = max(runtime.blocks(steps, part_steps), 1)
     column_tiles, outputs = runtime.blocks(columns, tile.columns), size[0] * size[1] * columns
-    count = math.prod(tiles) * column_tiles * parts
-    axes = zip(size, stride, taps, dilation, start, strict=False)
-    reach = (n * s + t * abs(d) + abs(p) for n, s, t, d, p in axes)
-    if max(count, columns, *size, *reach, *a.sizes, *b.sizes) > MOST:
+    count = math.prod(down(tile)) * column_tiles * parts
+    if max(count, columns, steps, *size) > MOST:
         return None
     shape, strides = (*reversed(size), columns), (*reversed(c), c_column)
     folding = tuple(map(np.int64, (size[2], parts, parts, outputs, columns, bias_row, bias_column)))
     if parts > 1:  # to a workspace, as (n, parts, h, w, columns)
         c, c_column = (columns, columns * size[0], parts * outputs), 1
         aligned, bias_row, bias_column = True, 0, 0
-    slices = taps == (1, 1) and b.sizes[0] > 1
     vectors = 0
     if aligned and c_column == 1 and not any(n % 2 for n in (columns, *c)):
         vectors = PAIRS
-    elif aligned and across and c[0] == 1 and not any(n % 4 for n in (size[0], c_column, c[2])):
+    elif (
+        tile in ACROSS
+        and aligned
+        and c[0] == 1
+        and not any(n % 4 for n in (size[0], c_column, c[2]))
+    ):
         vectors = ROWS_OF_16
+    given = {
+        "c": c, "c_column": c_column, "c_part": outputs, "bias_row": bias_row,
+        "bias_column": bias_column, "size": size, "columns": columns,
+        "box": box or (tile.rows, 1, 1), "tiles": down(tile), "column_tiles": column_tiles,
+        "parts": parts, "steps": steps, "part_steps": part_steps, "vectors": vectors, **others,
+    }  # fmt: skip
     p = np.zeros(1, PRODUCT)
-    values = (
-        c, c_column, outputs, bias_row, bias_column, size, columns, box, tiles, column_tiles, parts,
-        steps, part_steps, channel_steps, taps[0], stride, dilation, start, a.sizes[0] > 1, slices,
-        vectors,
-    )  # fmt: skip
-    for name, value in zip(PRODUCT.names, values, strict=True):
+    for name, value in given.items():
         p[name] = value
-    strided = tuple(map(operator.mul, box, (*stride, 1)))
-    sources = (
-        _rows(a) if across else _source(precision, a, strided, (*stride, 1)),
-        _source(precision, b, (tile.columns, 1), (1, 1)),
-    )
     workspace = parts * math.prod(shape) if parts > 1 else 0
-    product = runtime.record(p)
-    return Plan(precision, tile, sources, count, product, (shape, strides), workspace, folding)
+    weights = "k_box" in others
+    return Plan(precision, tile, weights, sources(tile), count, runtime.record(p), (shape, strides),
+                workspace, folding)  # fmt: skip
+
+
+def _pixels_of_step(size: tuple[int, int, int], itemsize: int) -> tuple[int, int, int]:
+    """A box of just 128 bytes of pixels, of whole 16 bytes along w: that which covers w, h, n best."""
+    all_, least = ROW_BYTES // itemsize, 16 // itemsize
+    powers = [2**i for i in range(all_.bit_length())]
+    boxes = ((w, h, all_ // (w * h)) for w in powers if w >= least for h in powers if w * h <= all_)
+    return min(boxes, key=lambda box: (math.prod(map(runtime.blocks, size, box)), -box[0]))
+
+
+def _pixels(precision: str, of: Operand, box: tuple[int, int, int], channels: int) -> Source:
+    """Pixels for the weights' gradient: of channels side by side, if along; else packed to rows of w."""
+    itemsize = NUMBERS[precision][2]
+    (n, h, w, all_), ones = of.sizes, (1, 1, 1, 1)
+    if of.along:
+        strides = tuple(s * itemsize for s in reversed(of.strides[:-1]))
+        return Source(None, ((all_, w, h, n), strides, (channels, *box), ones))
+    pitch = runtime.blocks(w, 16 // itemsize) * 16 // itemsize
+    by_n, by_h, by_w, by_channel = of.strides
+    packing = _packing(
+        of._replace(sizes=(n, h, all_, w), strides=(by_n, by_h, by_channel, by_w)), pitch
+    )
+    strides = tuple(s * pitch * itemsize for s in (all_, h * all_, 1))
+    return Source(packing, ((w, h, n, all_), strides, (*box, channels), ones))
 
 
 def _source(
@@ -284,8 +363,9 @@ def run(plan: Plan, a: Any, b: Any, bias: Any, out: Any, result: Any) -> None:
     if plan.workspace:
         to, added = empty((plan.workspace,), out.dtype), None
     grid = min(plan.count, runtime.device().multiprocessors())
+    macros = _macros(plan.precision, plan.tile, plan.weights)
     runtime.launch("wgmma", "multiply", out.dtype, grid, THREADS, *maps, added, to, plan.product,
-                   shared=_shared(plan.tile), **_macros(plan.precision, plan.tile))  # fmt: skip
+                   shared=_shared(plan.tile), **macros)  # fmt: skip
     if plan.workspace:
         blocks = runtime.blocks(math.prod(plan.result[0]), FOLDING_THREADS)
         runtime.launch("fold", "fold_parts", out.dtype, blocks, FOLDING_THREADS, to, bias, out,
