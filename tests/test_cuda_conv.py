@@ -155,6 +155,12 @@ DEPTHWISE = {
     "runs": case((2, 3, 19, 7), (6, 1, 3, 3), (1, 1), (2, 0, 0, 2), groups=3),
     "every other": case((1, 3, 20, 11), (3, 1, 3, 3), (2, 2), (1, 2, 2, 1), (2, 2), groups=3),
     "stride": case((2, 7, 9, 11), (7, 1, 3, 3), (2, 2), (1, 0, 1, 2), groups=7),
+    **{  # rows of whole vectors: several segments, an image and a row divided by their ends
+        f"vectors, {left} on the left": case(
+            (3, 2, 21, 28), (4, 1, 3, 3), (2, 1), (1, 1, left, 2 - left), (2, 1), groups=2
+        )
+        for left in range(3)
+    },
     "dilated, strided": case((1, 3, 20, 19), (3, 1, 3, 4), (4, 6), (3, 1, 0, 2), (2, 3), groups=3),
     "outputs": case((3, 4, 6, 5), (12, 1, 2, 3), (1, 2), (0, 1, 2, 0), groups=4),
     "one segment": case((1, 2, 16, 32), (2, 1, 1, 1), groups=2),
@@ -164,17 +170,26 @@ DEPTHWISE = {
 }
 
 
+THREE_BY_THREE = ("runs", "every other", "vectors, 0 on the left", "vectors, 1 on the left",
+                  "vectors, 2 on the left")  # fmt: skip
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(cuda, rng, name, dtype, layout):
     all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
-    if cuda.emulated and name == "plain":
+    weight = "correlate_weight_16" if name.startswith("vectors") else "correlate_weight"
+    if (
+        cuda.emulated
+        and layout == "NCHW"
+        and name not in ("plain", "no image", "a segment of taps")
+    ):
         before = len(cuda.device.launched)
         all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
         names = cuda.device.launched[before:]
-        assert ("depthwise", "correlate_weight") in names
-        assert ("depthwise", "correlate_3_by_3") in names
+        assert ("depthwise", weight) in names
+        assert (("depthwise", "correlate_3_by_3") in names) == (name in THREE_BY_THREE)
         assert "conv" not in {family for family, _ in names}
 
 

@@ -9,12 +9,13 @@
  * below.
  *
  * `correlate_weight` has an element of dw and a segment of its terms a thread, and writes the
- * segment's chain for fold.cu. Neighbouring threads have the taps of the same terms, or in memory
+ * segment's chain for fold.cu; in `correlate_weight_16` three of a tap row, and reads both by 16
+ * bytes. Neighbouring threads have the taps of the same terms, or in memory
  * of channels side by side, the channels. */
 #include "common/contraction.h"
 #include "cuda/conv.h"
 
-enum { RUN = 8, THREADS = 256, BLOCKS = sizeof(real) == 4 ? 3 : 2 /* of 3 × 3 taps */ };
+enum { RUN = 8, THREADS = 256, BLOCKS = sizeof(real) == 4 ? 3 : 2 /* of threads with 3 taps */ };
 
 /* Division of n < 2^31 by a number known before. */
 struct Divisor {
@@ -207,4 +208,76 @@ correlate_weight(Problem p, Threads threads, const real *dy, const real *x, real
     }
     parts[((place[2] * p.parts + place[3]) * down.columns + place[1]) * across.columns + place[0]] =
         chain;
+}
+
+/* A segment's chains for three taps side by side, whose first meets columns LEFT before dy's. Rows
+ * of dy and x are whole vectors, and so is what a segment has of them: a vector of x is inside or
+ * not. */
+template <int LEFT>
+HW_FUNCTION void correlate_row(real (&chain)[3], const Problem &p, int tap_row, uint32_t segment,
+                               const real *dy, const real *x) {
+    enum { V = HW_PER_16 };
+    const Axis &down = p.axis[0], &across = p.axis[1];
+    int64_t all = p.terms * down.terms * across.terms, first = segment * (int64_t)HW_SEGMENT;
+    int left = all - first < HW_SEGMENT ? (int)(all - first) : HW_SEGMENT;
+    int64_t image = first / (down.terms * across.terms);
+    int i = (int)(first / across.terms % down.terms), j = (int)(first % across.terms);
+    extent height = (extent)down.size, width = (extent)across.size;
+    coordinate first_h = (coordinate)(tap_row * down.column_step + down.start);
+    while (left > 0) { /* a row of dy, or what the segment has of it */
+        int count = (int)across.terms - j < left ? (int)across.terms - j : left;
+        coordinate h = first_h + i * (coordinate)down.term_step;
+        bool inside = (extent)h < height;
+        const real *from_dy = dy + image * p.a_term[0] + i * p.a_term[1] + j;
+        const real *from_x = x + image * p.b_term + h * p.b_axis[0];
+        auto vector = [&](coordinate w) {
+            return inside && (extent)w < width ? *(const real16 *)(from_x + w) : real16{};
+        };
+        real16 before = vector(j - V), here = vector(j);
+#pragma unroll 2
+        for (int k = 0; k < count; k += V) {
+            real16 after = vector(j + k + V), other = *(const real16 *)(from_dy + k);
+#pragma unroll
+            for (int e = 0; e < V; e++)
+#pragma unroll
+                for (int s = 0; s < 3; s++) {
+                    int at = e + s - LEFT;
+                    real of_x = at < 0   ? before.v[(at + V) % V]
+                                : at < V ? here.v[at % V]
+                                         : after.v[at % V];
+                    chain[s] = hw_fma(other.v[e], of_x, chain[s]);
+                }
+            before = here;
+            here = after;
+        }
+        left -= count;
+        j = 0;
+        if (++i == down.terms) {
+            i = 0;
+            image++;
+        }
+    }
+}
+
+/* Of kernels 3 wide and a step of 1 across, `LEFT` of 0 to 2, and rows as correlate_row has them.
+ */
+HW_KERNEL_BOUNDS(THREADS, BLOCKS)
+correlate_weight_16(Problem p, Threads threads, const real *dy, const real *x, real *parts) {
+    int64_t thread = hw_thread();
+    if (thread >= threads.count) return;
+    uint32_t place[4]; /* 0, tap down, channel of dy, segment */
+    threads.places((uint32_t)thread, place);
+    uint32_t group = place[2], channel = threads.rows.split(group);
+    dy += group * p.a_group + channel * p.a_row;
+    x += group * p.b_group;
+    real chain[3] = {};
+    if (p.axis[1].start == 0)
+        correlate_row<0>(chain, p, (int)place[1], place[3], dy, x);
+    else if (p.axis[1].start == -1)
+        correlate_row<1>(chain, p, (int)place[1], place[3], dy, x);
+    else
+        correlate_row<2>(chain, p, (int)place[1], place[3], dy, x);
+    parts += ((place[2] * p.parts + place[3]) * p.axis[0].columns + place[1]) * 3;
+#pragma unroll
+    for (int s = 0; s < 3; s++) parts[s] = chain[s];
 }

@@ -163,7 +163,7 @@ def plan_of(
         terms *= along
     narrow = max(coordinates) < NARROW
     if narrow and passed.one_channel and passed.groups > 1:
-        own = depthwise.plan_of(passed, _problem, c, terms)
+        own = depthwise.plan_of(passed, _problem, a, b, c, terms, width)
         if own is not None:
             return own
     slices = passed.groups * math.prod(passed.classes)

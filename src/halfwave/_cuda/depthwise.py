@@ -23,20 +23,23 @@ DIVISOR = np.dtype([(name, np.uint32) for name in ("by", "magic", "shift", "unus
 GIVEN = np.dtype([("divisors", DIVISOR, 4), ("count", np.int64), ("order", np.uint32, 4)])
 
 
-def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime.Step], int] | None:
+def plan_of(
+    passed: Any, problem: Any, a: Any, b: Any, c: Any, terms: int, width: int
+) -> tuple[list[runtime.Step], int] | None:
     """conv.plan_of for these kernels: None if a pass is not for them."""
     outputs = passed.groups * passed.rows
     down, across = passed.axes
     classes = passed.classes[0] * passed.classes[1]
     if passed.weight:
         segments = runtime.blocks(terms, SEGMENT)
-        threads = _threads((across[1], down[1], outputs, segments), passed.rows,
+        vectors = a.aligned and b.aligned and _vectors(passed, width)
+        threads = _threads((1 if vectors else across[1], down[1], outputs, segments), passed.rows,
                            (2, 0, 1, 3) if passed.first_fastest else (0, 1, 3, 2))  # fmt: skip
         count = outputs * down[1] * across[1]
         if threads is None or count * segments > MOST_PARTIAL:
             return None
         return [
-            _step("correlate_weight", threads, 1,
+            _step("correlate_weight_16" if vectors else "correlate_weight", threads, 1,
                   (problem(passed, SEGMENT, segments, 0, 0), runtime.record(threads), "a", "b",
                    "parts")),
             _fold(c, outputs, (down[1], across[1]), segments),
@@ -53,6 +56,16 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
     rows_meet = abs(down[4]) == abs(down[3]) and (RUN + 2) * abs(down[4]) < FAR
     three = straight and rows_meet and down[2] == across[2] == 3
     return [_step("correlate_3_by_3" if three else "correlate", threads, classes, given)], 0
+
+
+def _vectors(passed: Any, width: int) -> bool:
+    """Whether `correlate_weight_16` serves, of arrays that are aligned to 16 bytes."""
+    size, columns, terms, column_step, term_step, start = passed.axes[1]
+    return (
+        not passed.first_fastest and columns == 3 and column_step == term_step == 1
+        and -2 <= start <= 0 and passed.a[4] == passed.b[4] == 1
+        and not any(n % width for n in (size, terms, *passed.a[:4], passed.b[0], *passed.b[2:4]))
+    )  # fmt: skip
 
 
 def _step(kernel: str, threads: Any, classes: int, given: tuple[Any, ...]) -> runtime.Step:
