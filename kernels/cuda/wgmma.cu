@@ -11,7 +11,8 @@
  * edges need no care. TF32 matrices a may instead have their rows side by side, (row, k, slice),
  * for wgmma takes a from registers too (HW_ROWS = 256): so that nothing is copied before but one
  * operand of aᵀ b, of row-major a and b. What lies otherwise, and all of bfloat16, pack.cu has
- * copied. Float32 numbers become TF32 on the way, by the bulk copy, rounded to nearest.
+ * copied. Float32 numbers become TF32 on the way, by the bulk copy, which rounds to nearest
+ * (CUTLASS relies on it; the PTX manual says nothing of how, and wgmma itself would cut off).
  *
  * The weights' gradient (HW_WEIGHTS) is a product for each tap, which take the place of slices,
  *

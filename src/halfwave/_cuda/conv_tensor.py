@@ -110,17 +110,18 @@ def hopper_plan(
     height, h, taps_h, stride_h, step_h, start_h = passed.axes[0]
     width, w, taps_w, stride_w, step_w, start_w = passed.axes[1]
     size = (w, h, passed.columns)
+    taps, fewest = taps_h * taps_w, hopper.LEAST_CHANNELS
     if (
         passed.groups > 1 or any(map(any, passed.residues))
-        or min(passed.rows, passed.terms) < hopper.LEAST_CHANNELS
-        or math.prod(size) < hopper.LEAST or max(stride_h, stride_w) > hopper.MOST_STEP
+        or min(passed.rows, passed.terms) < fewest or max(stride_h, stride_w) > hopper.MOST_STEP
+        or not hopper.worthwhile(math.prod(size), passed.rows, passed.terms * taps, fewest)
     ):  # fmt: skip
         return None
     _, n, channel, *along = passed.b
     pixels = hopper.operand(precision, b.aligned, (passed.columns, height, width, passed.terms),
                             (n, *along, channel))  # fmt: skip
     _, row, term, _, tap = passed.a
-    weights = hopper.operand(precision, a.aligned, (taps_h * taps_w, passed.rows, passed.terms),
+    weights = hopper.operand(precision, a.aligned, (taps, passed.rows, passed.terms),
                              (tap, row, term))  # fmt: skip
     _, of_row, *to = passed.c
     return hopper.plan(
@@ -137,9 +138,11 @@ def _hopper_weights(
 ) -> hopper.Plan | None:  # fmt: skip
     height, taps_h, h, dilation_h, stride_h, start_h = passed.axes[0]
     width, taps_w, w, dilation_w, stride_w, start_w = passed.axes[1]
+    taps, fewest = taps_h * taps_w, hopper.LEAST_CHANNELS
     if (
-        passed.groups > 1 or stride_h > 1 or stride_w > 1 or passed.terms * h * w < hopper.LEAST
-        or min(passed.rows, passed.columns) < hopper.LEAST_CHANNELS
+        passed.groups > 1 or stride_h > 1 or stride_w > 1
+        or min(passed.rows, passed.columns) < fewest
+        or not hopper.worthwhile(passed.terms * h * w, passed.rows, passed.columns * taps, fewest)
     ):  # fmt: skip
         return None
 

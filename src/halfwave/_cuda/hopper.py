@@ -33,7 +33,8 @@ BOX_ROWS = 32  # of rows side by side
 PAIRS, ROWS_OF_16 = 1, 2  # of Product.vectors
 ROW_BYTES = 128  # of k a step
 MULTIPROCESSORS = 132  # of an H100 or H200: what the division of terms counts on
-LEAST = 64  # rows, columns and terms: smaller products are left to matmul.cu
+LEAST = 64  # rows, columns and terms: smaller products are left to mma.sync
+LEAST_WORK = 2**24  # multiply-adds, or launches are what takes the time
 LEAST_ACROSS = 129  # rows side by side: fewer are packed, for smaller tiles
 LEAST_CHANNELS = 32  # of either image: fewer would leave most of a step, or of a tile, empty
 LEAST_STEPS = 8  # of a part
@@ -137,6 +138,12 @@ def serves() -> bool:
     """Whether the device has these instructions, and the driver tensor maps."""
     device = runtime.device()
     return device.capability() == "90" and device.tensor_maps()
+
+
+def worthwhile(rows: int, columns: int, terms: int, least: int) -> bool:
+    """Whether a product is large enough; `least` for columns and terms."""
+    small = rows < LEAST or min(columns, terms) < least
+    return not small and rows * columns * terms >= LEAST_WORK
 
 
 def choose(

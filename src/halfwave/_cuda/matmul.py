@@ -259,9 +259,9 @@ def hopper_plan(
     outputs = c[0][slices:]
     m, n, k = (math.prod(x) for x in (outputs[:rows], outputs[rows:], a[0][slices + rows :]))
     sizes, strides = merged(c[0][:slices], (left.slices, right.slices, to.slices))
-    if min(m, n, k) < hopper.LEAST or len(sizes) > 1:
-        return None
     count, (of_a, of_b, of_c) = (sizes or [1])[0], ((s or [0])[0] for s in strides)
+    if len(sizes) > 1 or m < hopper.LEAST or not hopper.worthwhile(count * m, n, k, hopper.LEAST):
+        return None
     bias_row, bias_column = 0, int(biased)
 
     def operand(x: Matrices, size: int, apart: int) -> hopper.Operand:

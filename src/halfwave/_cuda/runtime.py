@@ -77,7 +77,8 @@ class CuPy:
         return most
 
     def multiprocessors(self) -> int:
-        return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
+        api = self.arrays.cuda.runtime  # Device().attributes would ask for all of them
+        return api.deviceGetAttribute(api.cudaDevAttrMultiProcessorCount, self.current())
 
     def tensor_maps(self) -> bool:
         """Whether the driver encodes tensor maps."""
