@@ -152,6 +152,8 @@ def test_special_values(cuda, rng, dtype, layout):
 
 DEPTHWISE = {
     "plain": case((2, 5, 9, 10), (5, 1, 3, 3), (1, 1), (1, 1, 1, 1), groups=5),
+    "runs": case((2, 3, 19, 7), (6, 1, 3, 3), (1, 1), (2, 0, 0, 2), groups=3),
+    "every other": case((1, 3, 20, 11), (3, 1, 3, 3), (2, 2), (1, 2, 2, 1), (2, 2), groups=3),
     "stride": case((2, 7, 9, 11), (7, 1, 3, 3), (2, 2), (1, 0, 1, 2), groups=7),
     "dilated, strided": case((1, 3, 20, 19), (3, 1, 3, 4), (4, 6), (3, 1, 0, 2), (2, 3), groups=3),
     "outputs": case((3, 4, 6, 5), (12, 1, 2, 3), (1, 2), (0, 1, 2, 0), groups=4),
@@ -172,7 +174,7 @@ def test_depthwise(cuda, rng, name, dtype, layout):
         all_passes(cuda, rng, DEPTHWISE[name], dtype, layout)
         names = cuda.device.launched[before:]
         assert ("depthwise", "correlate_weight") in names
-        assert ("depthwise", "correlate") in names
+        assert ("depthwise", "correlate_3_by_3") in names
         assert "conv" not in {family for family, _ in names}
 
 

@@ -37,6 +37,7 @@ def hopper(cuda, monkeypatch):
         pytest.skip("no Hopper GPU")
     monkeypatch.setattr(path, "LEAST", 1)
     monkeypatch.setattr(path, "LEAST_CHANNELS", 1)
+    monkeypatch.setattr(path, "LEAST_ACROSS", 8)
     for plan in PLANS:
         plan.cache_clear()
     yield cuda
@@ -73,10 +74,10 @@ def test_matmul(hopper, rng, shape, precision):
 
 
 def test_what_is_copied_before(hopper, rng):
-    """Operands along k are read where they are, as TF32; all others by way of a copy."""
+    """As TF32 one operand may lie along k or not, the other has to; all others go through a copy."""
     a, b = rng.standard_normal((40, 36), dtype="f4"), rng.standard_normal((36, 44), dtype="f4")
     for precision, ways, copies in (
-        ("tf32", (0, 1), 0), ("tf32", (0, 0), 1), ("tf32", (1, 1), 1), ("tf32", (1, 0), 2),
+        ("tf32", (0, 1), 0), ("tf32", (0, 0), 0), ("tf32", (1, 1), 0), ("tf32", (1, 0), 1),
         ("bf16", (0, 1), 2),
     ):  # fmt: skip
         there = [stored(hopper, x, way) for x, way in zip((a, b), ways, strict=True)]
@@ -88,18 +89,29 @@ def test_what_is_copied_before(hopper, rng):
     assert by is None or by == ["pack", "wgmma"]
 
 
-@pytest.mark.parametrize("precision", UNIT)
-@pytest.mark.parametrize("columns", path.STAGES)
-def test_tiles(hopper, rng, monkeypatch, columns, precision):
+each_tile = pytest.mark.parametrize(
+    ("precision", "tile"),
+    path.CHOICES,
+    ids=lambda x: x if type(x) is str else f"{x.rows}x{x.columns}",
+)
+
+
+@each_tile
+def test_tiles(hopper, rng, monkeypatch, tile, precision):
     """Every tile; blocks with several tiles, of more steps than there are stages; and of parts."""
+    across = tile in path.ACROSS
     a = rng.integers(-8, 9, (300, 1000)).astype("f4")
-    b = rng.integers(-8, 9, (1000, columns + 3)).astype("f4")
+    b = rng.integers(-8, 9, (1000, tile.columns + 4)).astype("f4")
+    bias = rng.integers(-8, 9, tile.columns + 4).astype("f4")
     for part in (1000, 9, 1):
-        monkeypatch.setattr(path, "choose", lambda *_, part=part: (columns, part))
+        monkeypatch.setattr(path, "choose", lambda *_, part=part: (tile, part))
         matmul.hopper_plan.cache_clear()
-        rows = a if part > 1 else a[:130]
-        there = hopper.put(rows), stored(hopper, b, 1)
-        same_bits(hopper.get(hw.matmul(*there, precision=precision)), rows @ b)
+        rows = a if part > 1 else a[:132]
+        there = stored(hopper, rows, across), stored(hopper, b, 1)
+        for by_columns in (0, 1):
+            out = stored(hopper, np.zeros((len(rows), b.shape[1]), "f4"), by_columns)
+            hw.matmul(*there, bias=hopper.put(bias), precision=precision, out=out)
+            same_bits(hopper.get(out), rows @ b + bias)
 
 
 @pytest.mark.parametrize("precision", UNIT)
@@ -217,10 +229,12 @@ def test_convolutions_of_small_integers_are_exact(hopper, rng, name, layout, pre
     one = {**options, "precision": precision}
     _, forward = families(hopper, hw.conv2d, x, w, bias, **one)
     _, backward = families(hopper, hw.conv2d_backward_input, dy, w, x.shape, **one)
+    _, weights = families(hopper, hw.conv2d_backward_weight, dy, x, w.shape, **one)
     if forward is not None and "random" not in name:
         there = name not in ELSEWHERE and "beyond" not in name
         assert ("wgmma" in forward) == there
-        assert ("wgmma" in backward) == (there and options.get("stride", (1, 1)) == (1, 1))
+        there = there and options.get("stride", (1, 1)) == (1, 1)
+        assert ("wgmma" in backward) == ("wgmma" in weights) == there
 
 
 @pytest.mark.parametrize("precision", UNIT)
@@ -245,6 +259,24 @@ def test_convolutions(hopper, rng, layout, precision):
     assert by is None or ("wgmma" in by and by.count("pack") == (1 if where_it_is else 2))
 
 
+@each_tile
+def test_tiles_of_weights(hopper, rng, monkeypatch, tile, precision):
+    """Tiles of rows, columns and taps; parts of several steps, over images and rows of them."""
+    given = case((3, 20, 9, 7), (40, 20, 2, 3), (1, 1), (1, 0, 2, 1), (2, 1))
+    options, x, _, _, dy = operands(
+        given, "NHWC", lambda shape: rng.integers(-4, 5, shape).astype("f4")
+    )
+    exact = hw.conv2d_backward_weight(dy, x, given["w"], **options)
+    for part in (1000, 3, 1):
+        monkeypatch.setattr(
+            path, "choose", lambda tiles, *_, part=part: (tiles[tiles.index(tile)], part)
+        )
+        conv_tensor.hopper_plan.cache_clear()
+        there = hopper.put(dy), hopper.put(x)
+        found = hw.conv2d_backward_weight(*there, given["w"], **options, precision=precision)
+        np.testing.assert_array_equal(hopper.get(found), exact, strict=True)
+
+
 def test_boxes():
     """A tile's pixels: as many as serve, and none where few would do."""
     for size, stride, expected in (
@@ -255,3 +287,8 @@ def test_boxes():
         ((3, 3, 3), (1, 1), (3, 3, 3)),
     ):
         assert path.box_of(size, stride) == expected
+    for size, itemsize, expected in (
+        ((56, 56, 8), 4, (8, 1, 4)), ((56, 56, 8), 2, (8, 1, 8)), ((3, 1, 100), 4, (4, 1, 8)),
+        ((7, 7, 1), 2, (8, 8, 1)), ((1000, 1, 1), 4, (32, 1, 1)),
+    ):  # fmt: skip
+        assert path._pixels_of_step(size, itemsize) == expected

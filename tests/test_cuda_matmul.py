@@ -9,7 +9,7 @@ import halfwave as hw
 from halfwave._cuda import matmul as kernels
 
 DTYPES = ["f4", "f8"]
-TILES = range(len(kernels.tiles(4)))
+TILES = [(n, d) for d in DTYPES for n in range(len(kernels.tiles(np.dtype(d).itemsize)))]
 SHAPES = [  # by NumPy's rules
     ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((7,), (7,)), ((7,), (7, 3)), ((3, 7), (7,)),
     ((0, 4), (4, 5)), ((3, 0), (0, 5)), ((2, 3, 0), (2, 0, 5)), ((0, 2, 3), (3, 4)),
@@ -49,14 +49,13 @@ def test_shapes(cuda, rng, a, b, dtype):
         cuda.agrees(hw.matmul_backward_bias, y)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(("tile", "dtype"), TILES)
 def test_tiles(cuda, rng, monkeypatch, tile, dtype):
     """Every tile at and beside its edges, at steps' and segments' ends, operands of every kind."""
     monkeypatch.setattr(kernels, "choose", lambda *_: tile)
     rows, columns, *_ = kernels.tiles(np.dtype(dtype).itemsize)[tile]
     bias = values(rng, 4 * columns, dtype)
-    for i, k in enumerate(LENGTHS):
+    for i, k in enumerate(LENGTHS[:: 2 if tile == kernels.WIDE else 1]):
         m, n = rows + (i % 3 - 1), columns + (i // 3 % 3 - 1) + 4 * (i % 2)
         a, b = values(rng, (m, k), dtype, i % 2), values(rng, (k, n), dtype, i % 2)
         cuda.agrees(hw.matmul, a, b, bias=bias[:n])
@@ -66,6 +65,19 @@ def test_tiles(cuda, rng, monkeypatch, tile, dtype):
         for left in (cuda.put(a), cuda.put(a.T).T):  # along k; across rows
             for right in (cuda.put(b), cuda.put(b.T).T):
                 same_bits(cuda.get(hw.matmul(left, right)), expected)
+
+
+def test_the_wide_tile_is_chosen():
+    """For large products of floats, on GPUs with the shared memory for it."""
+    hopper, ada = 227 * 1024, 99 * 1024
+    for n in (4096, 8192):
+        assert kernels.choose(4, hopper, 1, n, n, n) == kernels.WIDE
+        assert kernels.choose(4, ada, 1, n, n, n) == 0
+        assert kernels.choose(8, hopper, 1, n, n, n) == 0
+    assert kernels.choose(4, hopper, 1, 1024, 1024, 4096) != kernels.WIDE
+    assert kernels.choose(4, hopper, 36, 512, 12544, 512) != kernels.WIDE
+    tile = kernels.tiles(4)[kernels.WIDE]
+    assert tile.shared(4, 8192) == 4 * (2 * 8 * (128 + 4 + 256 + 4) + 128 * 256)
 
 
 @pytest.mark.parametrize("part", [None, 512, 16384])

@@ -11,7 +11,8 @@
  * bytes side by side of the one operand, and 32 of the other: no bank twice. In machine code
  * (sm_90, NVRTC 13.5) a step of 8 k's of 128 × 128 floats is 512 FFMA of 586 instructions, 602
  * where an operand lies along k, each number loaded 40 to 70 FFMA ahead; 128 registers, two blocks
- * of 256 threads a multiprocessor.
+ * of 256 threads a multiprocessor. One of 128 × 256, 16 × 8 a thread, is 1024 FFMA of 1112 in 205
+ * to 233 registers, one block a multiprocessor.
  *
  * Folding. At a segment's end s is added to the super-segment's total, which lies in shared memory,
  * each thread its own, without barriers: 16 vectors read and written per 512 k's, instead of a
@@ -110,6 +111,33 @@ struct HwStridedSink {
     }
 };
 
+/* How a block's threads share the copies of an operand's step, SIZE rows (columns) of a tile: one
+ * has those from row (column) x and k on, APART and K_APART apart. */
+template <class Tile, int SIZE, int LANES> struct HwShare {
+    enum {
+        ALONG = LANES == HW_ALONG || LANES == HW_ALONG_16,
+        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1, /* rows, or k's, of one copy */
+        K_WIDTH = LANES == HW_ALONG_16 ? HW_PER_16 : 1,
+        UNITS = SIZE / WIDTH,
+        K_LANES = LANES == HW_ALONG_16 ? Tile::STEP / HW_PER_16
+        : LANES == HW_ALONG            ? HW_ALONG_LANES
+        : UNITS < Tile::THREADS        ? Tile::THREADS / UNITS
+                                       : 1,
+        X_LANES = Tile::THREADS / K_LANES,
+        APART = X_LANES * WIDTH,
+        K_APART = K_LANES * K_WIDTH,
+        BYTES = WIDTH * K_WIDTH * sizeof(real)
+    };
+    static_assert(SIZE % APART == 0 && Tile::STEP % K_APART == 0, "");
+    int x, k;
+
+    __device__ __forceinline__ HwShare() {
+        int t = threadIdx.x;
+        x = (ALONG ? t / K_LANES : t % X_LANES) * WIDTH;
+        k = (ALONG ? t % K_LANES : t / X_LANES) * K_WIDTH;
+    }
+};
+
 /* One thread's share of the copies of an operand, SIZE rows or columns of a tile, from row (column)
  * x and k on. step() issues those of the next step, of which `left` k's are there: no others may be
  * asked for, but all are filled, with 0. */
@@ -118,39 +146,29 @@ template <class Tile, int SIZE, int PITCH, class Operand> struct HwCopies;
 /* Pointers that move on. */
 template <class Tile, int SIZE, int PITCH, int LANES>
 struct HwCopies<Tile, SIZE, PITCH, HwStrided<LANES>> {
-    enum {
-        WIDTH = HwStrided<LANES>::WIDTH,
-        UNITS = SIZE / WIDTH,
-        K_LANES = LANES == HW_ALONG ? HW_ALONG_LANES
-        : UNITS < Tile::THREADS     ? Tile::THREADS / UNITS
-                                    : 1, /* k's that the block copies at once */
-        UNITS_AT_ONCE = Tile::THREADS / K_LANES,
-        APART = UNITS_AT_ONCE * WIDTH,
-        POINTERS = UNITS / UNITS_AT_ONCE
-    };
-    static_assert(UNITS % UNITS_AT_ONCE == 0 && Tile::STEP % K_LANES == 0, "");
+    typedef HwShare<Tile, SIZE, LANES> Share;
+    enum { POINTERS = SIZE / Share::APART };
     const real *next[POINTERS];
     int64_t k_stride;
     int first_k, to; /* of the step, and where it goes in a stage */
 
     __device__ __forceinline__ HwCopies(const HwStrided<LANES> &from, int64_t x, int64_t k)
         : k_stride(LANES == HW_ALONG ? 1 : from.k_stride) {
-        int t = threadIdx.x;
-        int first_x = (LANES == HW_ALONG ? t / K_LANES : t % UNITS_AT_ONCE) * WIDTH;
-        first_k = LANES == HW_ALONG ? t % K_LANES : t / UNITS_AT_ONCE;
-        to = first_k * PITCH + first_x;
+        Share share;
+        first_k = share.k;
+        to = first_k * PITCH + share.x;
 #pragma unroll
         for (int p = 0; p < POINTERS; p++)
-            next[p] = from.first(x + first_x + p * APART) + (k + first_k) * k_stride;
+            next[p] = from.first(x + share.x + p * Share::APART) + (k + first_k) * k_stride;
     }
     __device__ __forceinline__ void step(real *stage, int left) {
 #pragma unroll
-        for (int k = 0; k < Tile::STEP; k += K_LANES)
+        for (int k = 0; k < Tile::STEP; k += Share::K_APART)
 #pragma unroll
             for (int p = 0; p < POINTERS; p++) {
-                hw_copy_async<WIDTH * sizeof(real)>(stage + to + k * PITCH + p * APART, next[p],
-                                                    first_k + k < left);
-                next[p] += K_LANES * k_stride;
+                hw_copy_async<Share::BYTES>(stage + to + k * PITCH + p * Share::APART, next[p],
+                                            first_k + k < left);
+                next[p] += Share::K_APART * k_stride;
             }
     }
 };

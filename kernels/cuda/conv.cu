@@ -31,16 +31,6 @@ struct Block { /* what a block has: its first row and column; its part, of how m
     int64_t row, column, part, group, tile, tiles;
 };
 
-struct Place { /* in b, of a column or a term: the meeting point is the sum */
-    int64_t offset;
-    coordinate h, w;
-};
-
-struct Term { /* its digits */
-    coordinate digit[3];
-};
-
-/* Offsets into a and b are in bytes: an instruction less for every copy. */
 struct Shared {
     real stages[Tile::STAGED];
     Place column[Tile::COLUMNS], term[2][STEP];
@@ -52,7 +42,6 @@ struct Shared {
 };
 static_assert(sizeof(Shared) <= HW_SHARED, "the host gives less shared memory");
 
-#define NOWHERE (-((coordinate)1 << (8 * sizeof(coordinate) - 2))) /* whatever is added */
 #define NO_COLUMN (-1 - 0x7fffffffffffffffll)
 
 /* False if it has none. Shared memory then holds the axes and the columns of the block. */
@@ -84,36 +73,13 @@ HW_FUNCTION bool begin(const Problem &p, int64_t parts, Shared *shared) {
     for (int j = threadIdx.x; j < Tile::COLUMNS; j += THREADS) {
         Place place = {0, NOWHERE, 0};
         int64_t c_offset = NO_COLUMN;
-        if (block->column + j < columns) {
-            int64_t left = block->column + j, d0 = 0;
-            if (p.first_fastest) {
-                d0 = left % p.columns;
-                left /= p.columns;
-            }
-            int64_t d2 = left % axis[1].columns, d1 = left / axis[1].columns;
-            if (!p.first_fastest) {
-                d0 = d1 / axis[0].columns;
-                d1 -= d0 * axis[0].columns;
-            }
-            int64_t h = d1 * axis[0].column_step + axis[0].start;
-            int64_t w = d2 * axis[1].column_step + axis[1].start;
-            place.offset = (d0 * p.b_column + h * p.b_axis[0] + w * p.b_axis[1]) * sizeof(real);
-            place.h = (coordinate)h;
-            place.w = (coordinate)w;
-            c_offset = d0 * p.c_column[0] + d1 * p.c_column[1] + d2 * p.c_column[2];
-        }
+        if (block->column + j < columns)
+            place = column_place(p, axis, block->column + j, &c_offset);
         shared->column[j] = place;
         shared->c_column[j] = c_offset;
     }
     __syncthreads();
     return block->column < columns;
-}
-
-/* The digits of term number `at`; of a problem without terms, any. */
-HW_FUNCTION Term term_of(const Axis *axis, int64_t at) {
-    int64_t size1 = axis[0].terms ? axis[0].terms : 1, size2 = axis[1].terms ? axis[1].terms : 1;
-    int64_t left = at / size2;
-    return {{(coordinate)(left / size1), (coordinate)(left % size1), (coordinate)(at % size2)}};
 }
 
 /* The table of the next STEP terms, of which `count` exist; table by table the next warp's work.
@@ -124,46 +90,14 @@ HW_FUNCTION void list_terms(const Problem &p, Shared *shared, int table, int cou
     Place place = {0, NOWHERE, 0};
     int64_t in_a = 0;
     const Axis *axis = shared->axis;
-    coordinate *d = shared->next[t].digit;
-    const coordinate *step = shared->step.digit;
-    if (t < count) {
-        place.h = d[1] * (coordinate)axis[0].term_step;
-        place.w = d[2] * (coordinate)axis[1].term_step;
-        place.offset =
-            (d[0] * p.b_term + place.h * p.b_axis[0] + place.w * p.b_axis[1]) * sizeof(real);
-        in_a = (d[0] * p.a_term[0] + d[1] * p.a_term[1] + d[2] * p.a_term[2]) * sizeof(real);
-    }
+    if (t < count) place = term_place(p, axis, shared->next[t], &in_a);
     shared->term[slot][t] = place;
     shared->a_term[slot][t] = in_a;
-    bool carry = d[2] + step[2] >= axis[1].terms;
-    d[2] += step[2] - (carry ? (coordinate)axis[1].terms : 0);
-    d[1] += step[1] + carry;
-    carry = d[1] >= axis[0].terms;
-    d[1] -= carry ? (coordinate)axis[0].terms : 0;
-    d[0] += step[0] + carry;
+    advance<false>(p, axis, shared->next[t], shared->step);
 }
 
-/* How the threads share the copies of an operand's step, SIZE rows or columns: one has row `x` and
- * those APART, term `k` and those K_LANES apart. */
-template <int SIZE, int LANES> struct Share {
-    enum {
-        WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
-        UNITS = SIZE / WIDTH,
-        K_LANES = LANES == HW_ALONG ? HW_ALONG_LANES
-        : UNITS < THREADS           ? THREADS / UNITS
-                                    : 1,
-        APART = THREADS / K_LANES * WIDTH
-    };
-    static_assert(SIZE % APART == 0 && STEP % K_LANES == 0, "");
-    int x, k;
-    __device__ __forceinline__ Share() {
-        int t = threadIdx.x, units = THREADS / K_LANES;
-        x = (LANES == HW_ALONG ? t / K_LANES : t % units) * WIDTH;
-        k = LANES == HW_ALONG ? t % K_LANES : t / units;
-    }
-};
-typedef Share<Tile::ROWS, HW_A_LANES> ShareA;
-typedef Share<Tile::COLUMNS, HW_B_LANES> ShareB;
+typedef HwShare<Tile, Tile::ROWS, HW_A_LANES> ShareA;
+typedef HwShare<Tile, Tile::COLUMNS, HW_B_LANES> ShareB;
 
 /* Copies one step of a, whose thread's first row is at `a`. Rows beyond the edge stay as they are:
  * of their results none is kept. */
@@ -172,12 +106,12 @@ HW_FUNCTION void copy_a(const Problem &p, const Shared *shared, real *stage, int
     ShareA share;
     int64_t row_bytes = ShareA::APART * p.a_row * (int64_t)sizeof(real);
 #pragma unroll
-    for (int k = 0; k < STEP; k += ShareA::K_LANES) {
+    for (int k = 0; k < STEP; k += ShareA::K_APART) {
         const char *from = a + shared->a_term[slot][share.k + k];
         real *to = stage + (share.k + k) * Tile::A_PITCH + share.x;
 #pragma unroll
         for (int i = 0; i < Tile::ROWS; i += ShareA::APART, from += row_bytes)
-            if (share.x + i < rows) hw_copy_async<ShareA::WIDTH * sizeof(real)>(to + i, from);
+            if (share.x + i < rows) hw_copy_async<ShareA::BYTES>(to + i, from);
     }
 }
 
@@ -186,15 +120,14 @@ HW_FUNCTION void copy_b(const Shared *shared, real *stage, int slot, const char 
     extent height = (extent)shared->axis[0].size, width = (extent)shared->axis[1].size;
     Place column = shared->column[share.x];
 #pragma unroll
-    for (int k = 0; k < STEP; k += ShareB::K_LANES) {
+    for (int k = 0; k < STEP; k += ShareB::K_APART) {
         Place term = shared->term[slot][share.k + k];
         real *to = stage + (share.k + k) * Tile::B_PITCH + share.x;
 #pragma unroll
         for (int j = 0; j < Tile::COLUMNS; j += ShareB::APART) {
             if (ShareB::APART < Tile::COLUMNS) column = shared->column[share.x + j];
             bool there = (extent)(column.h + term.h) < height & (extent)(column.w + term.w) < width;
-            hw_copy_async<ShareB::WIDTH * sizeof(real)>(to + j, b + column.offset + term.offset,
-                                                        there);
+            hw_copy_async<ShareB::BYTES>(to + j, b + column.offset + term.offset, there);
         }
     }
 }
@@ -278,8 +211,8 @@ convolve(Problem p, const real *a, const real *b, const real *bias, real *c, rea
     const char *first_a = (const char *)(a + (block.row + ShareA().x) * p.a_row);
     const char *first_b = (const char *)(b + block.group * p.b_group);
     if (threadIdx.x < STEP) {
-        shared->next[threadIdx.x] = term_of(shared->axis, first + threadIdx.x);
-        if (threadIdx.x == 0) shared->step = term_of(shared->axis, STEP);
+        shared->next[threadIdx.x] = term_of<false>(p, shared->axis, first + threadIdx.x);
+        if (threadIdx.x == 0) shared->step = term_of<false>(p, shared->axis, STEP);
     }
     __syncthreads();
 

@@ -34,15 +34,6 @@ enum {
 };
 static_assert(TABLES >= 2 * AHEAD && AHEAD * STEP <= Tile::THREADS, "");
 
-struct alignas(sizeof(coordinate) == 4 ? 16 : 8) Place { /* in b, of a column or a term */
-    int64_t offset; /* in bytes: an instruction less for every copy */
-    coordinate h, w;
-};
-
-struct Term { /* its digits */
-    coordinate digit[3];
-};
-
 struct Sink { /* from the block's first row and column on */
     real *base;
     int64_t rows, columns, row_stride;
@@ -68,109 +59,25 @@ struct Shared {
 };
 static_assert(sizeof(Shared) <= HW_SHARED, "the host gives less shared memory");
 
-#define NOWHERE (-((coordinate)1 << (8 * sizeof(coordinate) - 2))) /* whatever is added */
-
 /* The places of the block's columns, in b and in c. */
 HW_FUNCTION void list_columns(const Problem &p, Shared *shared, int64_t first, int64_t columns) {
     const Axis *axis = shared->axis;
     for (int j = threadIdx.x; j < Tile::COLUMNS; j += Tile::THREADS) {
         Place place = {0, NOWHERE, 0};
         int64_t in_c = 0;
-        if (first + j < columns) {
-            int64_t left = first + j, d0 = 0;
-            if (p.first_fastest) {
-                d0 = left % p.columns;
-                left /= p.columns;
-            }
-            int64_t d2 = left % axis[1].columns, d1 = left / axis[1].columns;
-            if (!p.first_fastest) {
-                d0 = d1 / axis[0].columns;
-                d1 -= d0 * axis[0].columns;
-            }
-            int64_t h = d1 * axis[0].column_step + axis[0].start;
-            int64_t w = d2 * axis[1].column_step + axis[1].start;
-            place.offset = (d0 * p.b_column + h * p.b_axis[0] + w * p.b_axis[1]) * sizeof(real);
-            place.h = (coordinate)h;
-            place.w = (coordinate)w;
-            in_c = d0 * p.c_column[0] + d1 * p.c_column[1] + d2 * p.c_column[2];
-        }
+        if (first + j < columns) place = column_place(p, axis, first + j, &in_c);
         shared->column[j] = place;
         shared->c_column[j] = in_c;
-    }
-}
-
-/* The digits of term number `at`; of a problem without terms, any. */
-HW_FUNCTION Term term_of(const Problem &p, const Axis *axis, int64_t at) {
-    int64_t n0 = p.terms ? p.terms : 1, n1 = axis[0].terms ? axis[0].terms : 1;
-    int64_t n2 = axis[1].terms ? axis[1].terms : 1, d0 = 0;
-    if (CHANNEL_INNERMOST) {
-        d0 = at % n0;
-        at /= n0;
-    }
-    int64_t d2 = at % n2, d1 = at / n2;
-    if (!CHANNEL_INNERMOST) {
-        d0 = d1 / n1;
-        d1 -= d0 * n1;
-    }
-    return {{(coordinate)d0, (coordinate)d1, (coordinate)d2}};
-}
-
-/* The term `by` further on. */
-HW_FUNCTION void advance(const Problem &p, const Axis *axis, Term &at, const Term &by) {
-    bool carry = false;
-    auto add = [&](int i, int64_t size) {
-        at.digit[i] += by.digit[i] + carry;
-        carry = at.digit[i] >= (coordinate)size;
-        at.digit[i] -= carry ? (coordinate)size : 0;
-    };
-    if (CHANNEL_INNERMOST) add(0, p.terms);
-    add(2, axis[1].terms);
-    if (CHANNEL_INNERMOST) {
-        at.digit[1] += by.digit[1] + carry;
-    } else {
-        add(1, axis[0].terms);
-        at.digit[0] += by.digit[0] + carry;
     }
 }
 
 /* The places of one term, in a and b: of any, if it does not exist, for nothing reads it. */
 HW_FUNCTION void list_term(const Problem &p, Shared *shared, unsigned table, int k,
                            const Term &term) {
-    const coordinate *d = term.digit;
-    Place place;
-    place.h = d[1] * (coordinate)shared->axis[0].term_step;
-    place.w = d[2] * (coordinate)shared->axis[1].term_step;
-    place.offset = (d[0] * p.b_term + place.h * p.b_axis[0] + place.w * p.b_axis[1]) * sizeof(real);
-    shared->term[table % TABLES][k] = place;
-    shared->a_term[table % TABLES][k] =
-        (d[0] * p.a_term[0] + d[1] * p.a_term[1] + d[2] * p.a_term[2]) * sizeof(real);
+    int64_t in_a;
+    shared->term[table % TABLES][k] = term_place(p, shared->axis, term, &in_a);
+    shared->a_term[table % TABLES][k] = in_a;
 }
-
-/* How the threads share the copies of an operand's tile of SIZE rows (columns): a thread has those
- * from x on, X_STEP apart, and the terms from k on, K_STEP apart. */
-template <int SIZE, int LANES> struct Share {
-    enum {
-        ALONG = LANES == HW_ALONG || LANES == HW_ALONG_16,
-        X_WIDTH = LANES == HW_ACROSS_16 ? HW_PER_16 : 1,
-        K_WIDTH = LANES == HW_ALONG_16 ? HW_PER_16 : 1,
-        UNITS = SIZE / X_WIDTH,
-        K_LANES = LANES == HW_ALONG_16 ? STEP / HW_PER_16
-        : LANES == HW_ALONG            ? HW_ALONG_LANES
-        : UNITS < Tile::THREADS        ? Tile::THREADS / UNITS
-                                       : 1,
-        X_LANES = Tile::THREADS / K_LANES,
-        X_STEP = X_LANES * X_WIDTH,
-        K_STEP = K_LANES * K_WIDTH,
-        BYTES = X_WIDTH * K_WIDTH * sizeof(real)
-    };
-    static_assert(STEP % K_STEP == 0 && SIZE % X_STEP == 0, "");
-    int x, k;
-    __device__ __forceinline__ Share() {
-        int t = threadIdx.x;
-        x = (ALONG ? t / K_LANES : t % X_LANES) * X_WIDTH;
-        k = (ALONG ? t % K_LANES : t / X_LANES) * K_WIDTH;
-    }
-};
 
 /* The loaders: what their copies are made of. */
 struct Plain { /* a, whose first row of the block is at `from`; `rows` are there */
@@ -188,7 +95,7 @@ struct Gathered { /* b, of the block's group */
 };
 
 template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Plain> {
-    typedef Share<SIZE, HW_A_LANES> S;
+    typedef HwShare<Tile, SIZE, HW_A_LANES> S;
     S share;
     const Shared *shared;
     const char *from;
@@ -198,15 +105,15 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Plain> {
 
     __device__ __forceinline__ HwCopies(const Plain &a, int64_t, int64_t)
         : shared(a.shared), from((const char *)(a.from + share.x * a.p.a_row)),
-          row_bytes(S::X_STEP * a.p.a_row * sizeof(real)), rows(a.rows), number(0) {}
+          row_bytes(S::APART * a.p.a_row * sizeof(real)), rows(a.rows), number(0) {}
     __device__ __forceinline__ void step(real *stage, int left) {
         const int64_t *places = shared->a_term[number++ % TABLES] + share.k;
         stage += share.k * PITCH + share.x;
 #pragma unroll
-        for (int k = 0; k < STEP; k += S::K_STEP) {
+        for (int k = 0; k < STEP; k += S::K_APART) {
             const char *next = from + places[k];
 #pragma unroll
-            for (int i = 0; i < SIZE; i += S::X_STEP, next += row_bytes)
+            for (int i = 0; i < SIZE; i += S::APART, next += row_bytes)
                 hw_copy_async<S::BYTES>(stage + k * PITCH + i, next,
                                         share.k + k < left & share.x + i < rows);
         }
@@ -214,7 +121,7 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Plain> {
 };
 
 template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Gathered> {
-    typedef Share<SIZE, HW_B_LANES> S;
+    typedef HwShare<Tile, SIZE, HW_B_LANES> S;
     enum { ALONG = HW_B_LANES == HW_ALONG_16 };
     S share;
     const Problem &p;
@@ -230,11 +137,11 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Gathered
         extent height = (extent)shared->axis[0].size, width = (extent)shared->axis[1].size;
         stage += ALONG ? share.x * PITCH + share.k : share.k * PITCH + share.x;
 #pragma unroll
-        for (int k = 0; k < STEP; k += S::K_STEP) {
+        for (int k = 0; k < STEP; k += S::K_APART) {
             Place term = places[k];
             const char *next = from + term.offset;
 #pragma unroll
-            for (int j = 0; j < SIZE; j += S::X_STEP) {
+            for (int j = 0; j < SIZE; j += S::APART) {
                 Place column = columns[j];
                 bool there = share.k + k < left & (extent)(column.h + term.h) < height &
                              (extent)(column.w + term.w) < width;
@@ -247,7 +154,7 @@ template <class T, int SIZE, int PITCH> struct HwCopies<T, SIZE, PITCH, Gathered
         if (warp == (int)(number % WARPS) && lane < STEP) {
             Term &next = shared->next[warp][lane];
             list_term(p, shared, number + AHEAD, lane, next);
-            advance(p, shared->axis, next, shared->turn);
+            advance<CHANNEL_INNERMOST>(p, shared->axis, next, shared->turn);
         }
         number++;
     }
@@ -278,11 +185,13 @@ convolve(Problem p, int64_t c_part, const real *a, const real *b, const real *bi
     int64_t end = begin + p.part < terms ? begin + p.part : terms;
     list_columns(p, shared, column, columns);
     int t = threadIdx.x;
-    if (t < AHEAD * STEP) list_term(p, shared, t / STEP, t % STEP, term_of(p, axis, begin + t));
+    if (t < AHEAD * STEP)
+        list_term(p, shared, t / STEP, t % STEP, term_of<CHANNEL_INNERMOST>(p, axis, begin + t));
     if (t < WARPS * STEP)
-        shared->next[t / STEP][t % STEP] = term_of(p, axis, begin + AHEAD * STEP + t);
+        shared->next[t / STEP][t % STEP] =
+            term_of<CHANNEL_INNERMOST>(p, axis, begin + AHEAD * STEP + t);
     if (t == 0) {
-        shared->turn = term_of(p, axis, WARPS * STEP);
+        shared->turn = term_of<CHANNEL_INNERMOST>(p, axis, WARPS * STEP);
         c += group * p.c_group + shared->c_base[0] + shared->c_base[1] + part * c_part;
         shared->sink = {c + row * p.c_row, p.rows - row,
                         columns - column,  p.c_row,

@@ -4,7 +4,9 @@
  * `correlate` is the forward pass and backward input, as conv.h describes them, of up to one
  * segment of terms. A thread has RUN outputs below each other, a tap's weight serves them all;
  * neighbouring threads, neighbouring columns or channels, whichever lie side by side. What overlaps
- * comes from the L1 cache.
+ * comes from the L1 cache; in `correlate_3_by_3` from registers: 10 rows for 8 outputs, each read
+ * once. Row after row meets an output's taps in their order, from above or, in backward input,
+ * below.
  *
  * `correlate_weight` has an element of dw and a segment of its terms a thread, and writes the
  * segment's chain for fold.cu. Neighbouring threads have the taps of the same terms, or in memory
@@ -12,7 +14,7 @@
 #include "common/contraction.h"
 #include "cuda/conv.h"
 
-enum { RUN = 8, THREADS = 256 };
+enum { RUN = 8, THREADS = 256, BLOCKS = sizeof(real) == 4 ? 3 : 2 /* of 3 × 3 taps */ };
 
 /* Division of n < 2^31 by a number known before. */
 struct Divisor {
@@ -44,6 +46,72 @@ struct Threads {
     }
 };
 
+/* a, b and c become those of a thread with the places across, down in runs, channel of c, image. */
+HW_FUNCTION void go_to(const Problem &p, const Threads &threads, const uint32_t (&place)[4],
+                       int64_t a_base, int64_t c_base, const real *&a, const real *&b, real *&c) {
+    uint32_t group = place[2], channel = threads.rows.split(group);
+    a += group * p.a_group + channel * p.a_row + a_base;
+    b += group * p.b_group + place[3] * p.b_column;
+    c += c_base + group * p.c_group + channel * p.c_row + place[3] * p.c_column[0] +
+         (int)place[1] * RUN * p.c_column[1] + (int)place[0] * p.c_column[2];
+}
+
+/* Thread along x. Of one class, with 3 × 3 taps whose rows are as far apart as the outputs'. */
+HW_KERNEL_BOUNDS(THREADS, BLOCKS)
+correlate_3_by_3(Problem p, Threads threads, const real *a, const real *b, const real *bias,
+                 real *c) {
+    enum { TAPS = 3, ROWS = RUN + TAPS - 1 };
+    int64_t thread = hw_thread();
+    if (thread >= threads.count) return;
+    const Axis &down = p.axis[0], &across = p.axis[1];
+    uint32_t place[4];
+    threads.places((uint32_t)thread, place);
+    int row = (int)place[1] * RUN;
+    go_to(p, threads, place, 0, 0, a, b, c);
+    bool up = down.term_step != down.column_step; /* the opposite: the last output comes first */
+    coordinate h = (coordinate)((row + (up ? RUN - 1 : 0)) * down.column_step + down.start);
+    coordinate w = (coordinate)(place[0] * across.column_step + across.start);
+    coordinate step = (coordinate)down.term_step;
+    extent height = (extent)down.size, width = (extent)across.size;
+    int64_t below = down.term_step * p.b_axis[0];
+    b += h * p.b_axis[0] + w * p.b_axis[1];
+    coordinate first[TAPS]; /* row of b; nowhere, if the column is */
+#pragma unroll
+    for (int s = 0; s < TAPS; s++)
+        first[s] = (extent)(w + s * (coordinate)across.term_step) < width ? h : NOWHERE;
+    real chain[RUN] = {}; /* chain[i] takes tap row r of row i + r */
+    for (int t = 0; t < p.terms; t++, a += p.a_term[0], b += p.b_term) {
+        real tap[TAPS][TAPS];
+        const real *from[TAPS];
+#pragma unroll
+        for (int s = 0; s < TAPS; s++) {
+            from[s] = b + s * across.term_step * p.b_axis[1];
+#pragma unroll
+            for (int r = 0; r < TAPS; r++) tap[r][s] = a[r * p.a_term[1] + s * p.a_term[2]];
+        }
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            real x[TAPS];
+#pragma unroll
+            for (int s = 0; s < TAPS; s++) {
+                x[s] = (extent)(first[s] + q * step) < height ? *from[s] : 0;
+                from[s] += below;
+            }
+#pragma unroll
+            for (int r = 0; r < TAPS; r++)
+#pragma unroll
+                for (int s = 0; s < TAPS; s++)
+                    if (q >= r && q - r < RUN) chain[q - r] = hw_fma(tap[r][s], x[s], chain[q - r]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < RUN; i++) {
+        int at = up ? RUN - 1 - i : i;
+        if (row + at < down.columns)
+            c[at * p.c_column[1]] = bias ? chain[i] + bias[place[2]] : chain[i];
+    }
+}
+
 /* Thread along x, class along y. */
 HW_KERNEL_BOUNDS(THREADS, 4)
 correlate(Problem p, Threads threads, const real *a, const real *b, const real *bias, real *c) {
@@ -56,15 +124,11 @@ correlate(Problem p, Threads threads, const real *a, const real *b, const real *
     int64_t thread = hw_thread();
     if (thread >= threads.count) return;
     const Axis down = axis[0], across = axis[1];
-    uint32_t place[4]; /* across, down in runs, channel of c, image */
+    uint32_t place[4];
     threads.places((uint32_t)thread, place);
     int row = (int)place[1] * RUN, column = (int)place[0];
     if (row >= down.columns || column >= across.columns) return;
-    uint32_t group = place[2], channel = threads.rows.split(group);
-    a += group * p.a_group + channel * p.a_row + a_base[0] + a_base[1];
-    b += group * p.b_group + place[3] * p.b_column;
-    c += c_base[0] + c_base[1] + group * p.c_group + channel * p.c_row + place[3] * p.c_column[0] +
-         row * p.c_column[1] + column * p.c_column[2];
+    go_to(p, threads, place, a_base[0] + a_base[1], c_base[0] + c_base[1], a, b, c);
     coordinate first_h = (coordinate)(row * down.column_step + down.start);
     coordinate first_w = (coordinate)(column * across.column_step + across.start);
     coordinate step = (coordinate)down.column_step;

@@ -161,5 +161,15 @@ HW_WGMMA_OF(64, 32, 32, 33)
 HW_WGMMA_OF(128, 64, 64, 65)
 HW_WGMMA_OF(256, 128, 128, 129)
 
+/* The same of TF32 with a in registers: thread 32 w + 4 g + t has of rows 16 w + g and 8 more the
+ * k's t (a[0], a[1]) and t + 4 (a[2], a[3]). They are wgmma's until it has been waited for. */
+HW_FUNCTION void hw_wgmma(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" HW_REGISTERS_64
+                 "}, {%64, %65, %66, %67}, %68, p, 1, 1;\n}"
+                 : HW_OUTPUTS_64(0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 #endif
 #endif

@@ -19,9 +19,12 @@ enum { BLOCKS = DOUBLE ? 3 : 4 };
 #elif HW_TILE == 2
 typedef HwTile<32, 32, 4, 4, 4, 16, 4> Tile;
 enum { BLOCKS = 8 };
-#else
+#elif HW_TILE == 3
 typedef HwTile<8, 128, 4, 4, 2, 16, 4> Tile;
 enum { BLOCKS = 6 };
+#else /* of floats: most multiply-adds for a number read; with its totals 153 KB of memory */
+typedef HwTile<128, 256, 16, 8, 4, 8, 2> Tile;
+enum { BLOCKS = 1 };
 #endif
 
 enum { DIMENSIONS = 16 };

@@ -58,6 +58,9 @@ class Device:
     def capability(self) -> str:
         return "80"
 
+    def shared_memory(self) -> int:
+        return 227 * 1024
+
     def multiprocessors(self) -> int:
         return 2
 

@@ -47,6 +47,7 @@ struct Product {
     float *d;
     int columns;
     bool tf32;
+    const uint32_t *registers = nullptr; /* of a, instead of a descriptor */
     bool operator==(const Product &x) const { return a == x.a && b == x.b; }
 };
 struct Products { /* of a thread */
@@ -155,14 +156,22 @@ inline float operand(const Product &p, uint64_t descriptor, int row, int k) {
     std::memcpy(&x, &bits, 4);
     return x;
 }
-/* A thread's part. */
-inline void multiply(const Product &p) {
+/* Element k of a lane's row, 0 or 1 for 8 rows further down, of TF32. */
+inline float in_registers(const Product &p, int half, int k) {
+    uint32_t bits = p.registers[half + k / 4 * 2] & 0xffffe000;
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+/* A thread's part. of_lane(i) is the same product of lane i of the warp. */
+template <class Lanes> void multiply(const Product &p, Lanes &&of_lane) {
     unsigned warp = current->number % 128 / 32, lane = current->number % 32;
     const int terms = p.tf32 ? 8 : 16;
     float a[2][16], b[16];
     for (int half = 0; half < 2; half++)
         for (int k = 0; k < terms; k++)
-            a[half][k] = operand(p, p.a, 16 * warp + lane / 4 + 8 * half, k);
+            a[half][k] = p.registers ? in_registers(of_lane(lane / 4 * 4 + k % 4), half, k)
+                                     : operand(p, p.a, 16 * warp + lane / 4 + 8 * half, k);
     for (int i = 0; i < p.columns / 8; i++)
         for (int e = 0; e < 2; e++) {
             for (int k = 0; k < terms; k++) b[k] = operand(p, p.b, 8 * i + lane % 4 * 2 + e, k);
@@ -243,21 +252,37 @@ inline void hw_wgmma_commit() {
 }
 template <int LEFT> void hw_wgmma_wait() {
     hw_host::wait("wgmma"); /* the threads of a warp wait as one */
+    unsigned first = hw_host::current->number / 32 * 32;
     auto &groups = hw_host::products[hw_host::current->number].groups;
-    for (; groups.size() > LEFT; groups.erase(groups.begin()))
-        for (const auto &product : groups.front())
-            if (!hw_host::products_at_once) hw_host::multiply(product);
+    size_t over = groups.size() > LEFT ? groups.size() - LEFT : 0;
+    for (size_t g = 0; g < over && !hw_host::products_at_once; g++)
+        for (size_t i = 0; i < groups[g].size(); i++)
+            hw_host::multiply(groups[g][i], [&](unsigned lane) -> const hw_host::Product & {
+                return hw_host::products[first + lane].groups[g][i];
+            });
     hw_host::wait("the end of wgmma");
+    groups.erase(groups.begin(), groups.begin() + over);
 }
-template <bool TF32, int R> void hw_wgmma(float (&d)[R], uint64_t a, uint64_t b) {
-    hw_host::Products &own = hw_host::products[hw_host::current->number];
-    if (!own.fenced) hw_host::fail("products without a fence");
-    hw_host::check_matrix(a);
-    hw_host::check_matrix(b);
-    hw_host::Product product = {a, b, d, 2 * R, TF32};
-    auto &group = hw_host::asked[hw_host::current->number / 128];
+namespace hw_host {
+inline void ask(Product product) {
+    Products &own = products[current->number];
+    if (!own.fenced) fail("products without a fence");
+    check_matrix(product.b);
+    auto &group = asked[current->number / 128];
     if (own.asked == group.size()) group.push_back(product);
-    if (!(group[own.asked++] == product)) hw_host::fail("a group asks for different products");
+    if (!(group[own.asked++] == product)) fail("a group asks for different products");
     own.open.push_back(product);
-    if (hw_host::products_at_once) hw_host::multiply(product);
+    if (!products_at_once) return;
+    unsigned first = current->number / 32 * 32;
+    wait("wgmma at once");
+    multiply(product, [&](unsigned lane) { return products[first + lane].open.back(); });
+    wait("the end of wgmma at once");
+}
+} // namespace hw_host
+template <bool TF32, int R> void hw_wgmma(float (&d)[R], uint64_t a, uint64_t b) {
+    hw_host::check_matrix(a);
+    hw_host::ask({a, b, d, 2 * R, TF32});
+}
+inline void hw_wgmma(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+    hw_host::ask({0, b, d, 128, true, a});
 }

@@ -87,7 +87,8 @@ def _run(name: str, a: Any, b: Any, c: Any, bias: Any, *options: Any) -> None:
     if hopper.serves():
         found = hopper_plan(name, precision, bias is not None, *layouts, tuple(numbers))
         if found:
-            hopper.run(found, b, a, bias, c, _result(*found.result))
+            first, second = (a, b) if name == "backward_weight" else (b, a)  # pixels first
+            hopper.run(found, first, second, bias, c, _result(*found.result))
             return
     passed = conv.described(name, *layouts, tuple(numbers))
     _contract(precision, name != "backward_weight", a, b, c, bias, **passed._asdict())
@@ -98,16 +99,19 @@ def hopper_plan(
     name: str, precision: str, biased: bool, a: conv.Layout, b: conv.Layout, c: conv.Layout,
     options: tuple[int, ...],
 ) -> hopper.Plan | None:  # fmt: skip
-    """The plan of a pass by wgmma, whose rows are pixels; None: not for this.
+    """The plan of a pass by wgmma; None: not for this.
 
-    Of all taps one product, so neither the weights' gradient nor the input's under a stride.
+    No gradient under a stride: that of the input is several products, and that of the weights would
+    take every other pixel of those that lie side by side.
     """
     passed = conv.described(name, a, b, c, options)
+    if passed.weight:
+        return _hopper_weights(precision, passed, a, b)
     height, h, taps_h, stride_h, step_h, start_h = passed.axes[0]
     width, w, taps_w, stride_w, step_w, start_w = passed.axes[1]
     size = (w, h, passed.columns)
     if (
-        passed.weight or passed.groups > 1 or any(map(any, passed.residues))
+        passed.groups > 1 or any(map(any, passed.residues))
         or min(passed.rows, passed.terms) < hopper.LEAST_CHANNELS
         or math.prod(size) < hopper.LEAST or max(stride_h, stride_w) > hopper.MOST_STEP
     ):  # fmt: skip
@@ -125,6 +129,31 @@ def hopper_plan(
         bias_column=int(biased), box=hopper.box_of(size, (stride_w, stride_h)),
         taps=(taps_w, taps_h), stride=(stride_w, stride_h), dilation=(step_w, step_h),
         start=(start_w, start_h),
+    )  # fmt: skip
+
+
+def _hopper_weights(
+    precision: str, passed: conv.Pass, dy: conv.Layout, x: conv.Layout
+) -> hopper.Plan | None:  # fmt: skip
+    height, taps_h, h, dilation_h, stride_h, start_h = passed.axes[0]
+    width, taps_w, w, dilation_w, stride_w, start_w = passed.axes[1]
+    if (
+        passed.groups > 1 or stride_h > 1 or stride_w > 1 or passed.terms * h * w < hopper.LEAST
+        or min(passed.rows, passed.columns) < hopper.LEAST_CHANNELS
+    ):  # fmt: skip
+        return None
+
+    def image(x: conv.Layout, channels: int, h: int, w: int, of: tuple[int, ...]) -> hopper.Operand:
+        _, channel, n, *along = of
+        strides = (n, *along, channel)
+        return hopper.operand(precision, x.aligned, (passed.terms, h, w, channels), strides)
+
+    _, row, column, _, tap = passed.c
+    return hopper.plan_of_weights(
+        precision, image(dy, passed.rows, h, w, passed.a),
+        image(x, passed.columns, height, width, passed.b), taps=(taps_w, taps_h),
+        dilation=(dilation_w, dilation_h), start=(start_w, start_h), c=(row, 0, tap),
+        c_column=column,
     )  # fmt: skip
 
 

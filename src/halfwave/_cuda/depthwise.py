@@ -14,6 +14,7 @@ from . import matmul, runtime
 
 RUN, THREADS = 8, 256  # as in depthwise.cu
 GRID_Y = 65535
+FAR = 2**29  # less than NOWHERE in conv.h is away
 MOST = 2**31 - 1  # threads, which a kernel counts in 32 bits
 MOST_PARTIAL = 2**28  # segments' sums in memory: many only of kernels as large as images
 VARIANTS = [("depthwise", {"HW_NARROW": 1})]
@@ -48,7 +49,10 @@ def plan_of(passed: Any, problem: Any, c: Any, terms: int) -> tuple[list[runtime
     if threads is None or terms > SEGMENT or classes > GRID_Y or apart > MOST:
         return None
     given = (problem(passed, terms, 1, 0, 0), runtime.record(threads), "a", "b", "bias", "c")
-    return [_step("correlate", threads, classes, given)], 0
+    straight = not any(residues[2] for residues in passed.residues)
+    rows_meet = abs(down[4]) == abs(down[3]) and (RUN + 2) * abs(down[4]) < FAR
+    three = straight and rows_meet and down[2] == across[2] == 3
+    return [_step("correlate_3_by_3" if three else "correlate", threads, classes, given)], 0
 
 
 def _step(kernel: str, threads: Any, classes: int, given: tuple[Any, ...]) -> runtime.Step:

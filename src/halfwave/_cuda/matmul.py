@@ -44,12 +44,13 @@ class Tile(NamedTuple):
 
 def tiles(itemsize: int) -> tuple[Tile, ...]:
     double = itemsize == 8
-    return (
+    common = (
         Tile(128, 64 if double else 128, 256, 16 if double else 32, 1, 1.0, True),
         Tile(64, 64, 128, 32, 1, 0.8, True),
         Tile(32, 32, 64, 64, 1, 0.45, False),
         Tile(8, 128, 64, 64, 4, 0.2, False),
     )
+    return common if double else (*common, Tile(128, 256, 256, 16, 1, 1.04, True))
 
 
 class TensorTile(Tile):
@@ -61,8 +62,11 @@ class TensorTile(Tile):
 
 TENSOR = TensorTile(128, 128, 256, 96, 1, 8.0, True)
 PRECISIONS = {"tf32": 0, "bf16": 1}  # HwPrecision in tensor.h
-THIN = 3
-FEW_ROWS = 16  # for which it serves
+THIN, WIDE = 3, 4
+FEW_ROWS = 16  # for which the thin one serves
+# The wide one has a multiprocessor to itself, so that nothing is computed beside its stores: of so many
+# terms they take 2% of its time.
+WIDE_TERMS = 2048
 
 
 def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,7 +75,8 @@ def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
         ways = {"HW_A_LANES": a, "HW_B_LANES": b}
         for number, tile in enumerate(tiles(4)):
             if tile.vectors or ACROSS_16 not in (a, b):
-                yield "matmul", {"HW_TILE": number, **ways}
+                real = {"HW_REAL": "float"} if number == WIDE else {}
+                yield "matmul", {"HW_TILE": number, **ways, **real}
         for precision in PRECISIONS.values():
             yield "matmul", {"HW_REAL": "float", "HW_PRECISION": precision, **ways}
 
@@ -150,7 +155,7 @@ def product(
         plan, turned = found
         hopper.run(plan, *((b, a) if turned else (a, b)), bias, out, _result(*plan.result))
         return
-    plan = plan_of(out.itemsize, *asked)
+    plan = plan_of(out.itemsize, runtime.device().shared_memory(), *asked)
     if plan.unfit:
         a = _gathered(a, slices) if "a" in plan.unfit else a
         b = _gathered(b, slices) if "b" in plan.unfit else b
@@ -180,10 +185,10 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], bool]  # shape, strides in byte
 
 @lru_cache(1024)
 def plan_of(
-    itemsize: int, slices: int, rows: int, contracted: int, biased: bool, precision: str | None,
-    a: Layout, b: Layout, c: Layout,
+    itemsize: int, most: int, slices: int, rows: int, contracted: int, biased: bool,
+    precision: str | None, a: Layout, b: Layout, c: Layout,
 ) -> Plan:  # fmt: skip
-    """The plan of `product`."""
+    """The plan of `product` on a GPU that gives a block at `most` so many bytes of shared memory."""
     groups = ((a, rows), (b, contracted), (c, rows))
     found = [_matrices(itemsize, layout, slices, down) for layout, down in groups]
     if unfit := "".join(name for name, x in zip("abc", found, strict=True) if x is None):
@@ -201,7 +206,7 @@ def plan_of(
     if precision:
         tile, macros = TENSOR, {"HW_PRECISION": PRECISIONS[precision]}
     else:
-        number = choose(itemsize, count, m, n, k)
+        number = choose(itemsize, most, count, m, n, k)
         tile, macros = tiles(itemsize)[number], {"HW_TILE": number}
     down, across = runtime.blocks(m, tile.rows), runtime.blocks(n, tile.columns)
     part = part_terms(count * down * across, tile.blocks * MULTIPROCESSORS, k)
@@ -258,18 +263,18 @@ def hopper_plan(
         return None
     count, (of_a, of_b, of_c) = (sizes or [1])[0], ((s or [0])[0] for s in strides)
     bias_row, bias_column = 0, int(biased)
-    turned = abs(to.row) < abs(to.column)  # so that the result's columns are side by side
+
+    def operand(x: Matrices, size: int, apart: int) -> hopper.Operand:
+        own, apart = (count, apart) if apart else (1, max(x.row, x.column))
+        return hopper.operand(precision, x.aligned, (own, size, k), (apart, x.row, x.column))
+
+    first, second = operand(left, m, of_a), operand(right.transposed(), n, of_b)
+    turned = hopper.turned(first, second, abs(to.row) < abs(to.column))
     if turned:
-        left, right, to = right.transposed(), left.transposed(), to.transposed()
-        m, n, of_a, of_b, bias_row, bias_column = n, m, of_b, of_a, bias_column, 0
-
-    def operand(x: Matrices, size: int, apart: int, *between: int) -> hopper.Operand:
-        own, apart = (count, apart) if apart else (1, x.row)
-        return hopper.operand(precision, x.aligned, (own, *between, size, k),
-                              (apart, *(x.row for _ in between), x.row, x.column))  # fmt: skip
-
+        first, second, to = second, first, to.transposed()
+        m, n, bias_row, bias_column = n, m, bias_column, 0
     found = hopper.plan(
-        precision, operand(left, m, of_a, 1), operand(right.transposed(), n, of_b),
+        precision, first, second,
         size=(m, 1, count), columns=n, terms=k, c=(to.row, 0, of_c), c_column=to.column,
         aligned=to.aligned, bias_row=bias_row, bias_column=bias_column,
     )  # fmt: skip
@@ -286,7 +291,7 @@ def _result(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
     return runtime.record(result)
 
 
-def choose(itemsize: int, slices: int, m: int, n: int, k: int) -> int:
+def choose(itemsize: int, most: int, slices: int, m: int, n: int, k: int) -> int:
     """The tile that should be quickest: by its speed and by how many rounds of blocks it takes."""
     if m <= FEW_ROWS and n >= 64:
         return THIN
@@ -300,8 +305,14 @@ def choose(itemsize: int, slices: int, m: int, n: int, k: int) -> int:
             rounds = runtime.blocks(blocks, MULTIPROCESSORS)
         return rounds * tile.rows * tile.columns / tile.speed
 
-    costs = [cost(tile) for tile in tiles(itemsize)[:THIN]]
-    return costs.index(min(costs))
+    all_tiles = tiles(itemsize)
+    serving = list(range(THIN))
+    if k >= WIDE_TERMS and len(all_tiles) > WIDE:
+        wide = all_tiles[WIDE]
+        blocks = slices * runtime.blocks(m, wide.rows) * runtime.blocks(n, wide.columns)
+        if blocks >= MULTIPROCESSORS and wide.shared(itemsize, k) <= most:
+            serving.append(WIDE)
+    return min(serving, key=lambda number: cost(all_tiles[number]))
 
 
 def part_terms(blocks: int, enough: int, k: int) -> int:

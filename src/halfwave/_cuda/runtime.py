@@ -52,6 +52,7 @@ class CuPy:
         self._driver = driver
         self._functions: dict[tuple[Any, ...], Any] = {}
         self.kept: dict[tuple[Any, ...], Any] = {}  # the same, as class Kernel looks for it
+        self._most_shared: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], int] = {}  # bytes that a function has been allowed
         self._lock = threading.Lock()
 
@@ -65,6 +66,15 @@ class CuPy:
 
     def capability(self) -> str:
         return self.arrays.cuda.Device().compute_capability
+
+    def shared_memory(self) -> int:
+        """Bytes of shared memory that the current GPU gives a block at most."""
+        current = self.current()
+        most = self._most_shared.get(current)
+        if most is None:
+            most = self.arrays.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+            self._most_shared[current] = most
+        return most
 
     def multiprocessors(self) -> int:
         return self.arrays.cuda.Device().attributes["MultiProcessorCount"]
@@ -91,7 +101,7 @@ class CuPy:
 
     def _allow_shared(self, key: tuple[Any, ...], function: Any, name: str, shared: int) -> None:
         """Beyond 48 KiB, less what a kernel has of its own, a block must be allowed its memory."""
-        most = self.arrays.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+        most = self.shared_memory()
         if shared > most:
             raise RuntimeError(
                 f"kernel {name} needs {shared} bytes of shared memory a block; this GPU has {most}"
