@@ -174,6 +174,10 @@ def test_a_window_of_2_to_the_31_columns_costs_what_it_has_in_x():
         padding = ((0, 0), (left, right))
         y = hw.max_pool2d(x, (1, 2**31 - 1), stride=1, padding=padding)
         same_bits(y[0, 0, 0], np.array(expected, "f4"))
+    far_apart = {"size": (1, 2**31 - 1), "padding": ((0, 0), (2**31 - 2, 2**31 - 2))}
+    same_bits(hw.max_pool2d(x, **far_apart)[0, 0, 0], np.array([1, 3], "f4"))
+    dx = hw.max_pool2d_backward(np.ones((1, 1, 1, 2), "f4"), x, **far_apart)
+    same_bits(dx[0, 0, 0], np.array([1, 1, 0, 0], "f4"))
     assert time.monotonic() - before < 1
 
 

@@ -123,8 +123,22 @@ def test_broken_files_are_told(tmp_path):
         path.write_bytes(raw)
         with pytest.raises(data.DataError, match=message):
             data.load(tmp_path)
-    path.rename(tmp_path / "t10k-labels-idx1-ubyte.gz")
-    with pytest.raises(data.DataError, match="cannot be read"):
+    path.write_bytes(b"\0\0\x08\xc8" + b"\0\0\0\x01" * 200 + b"\0")
+    with pytest.raises(data.DataError, match="not an IDX file"):
+        data.load(tmp_path)
+    path.unlink()
+    packed = gzip.compress(b"\0\0\x08\x01\0\0\0\x0a0123456789")
+    for raw in (b"abc", packed[:-12], packed[:12] + b"\xff" + packed[13:]):
+        (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(raw)
+        with pytest.raises(data.DataError, match="cannot be read"):
+            data.load(tmp_path)
+
+
+def test_images_to_train_and_to_test_are_of_one_size(tmp_path):
+    _write_mnist(tmp_path, packed=False)
+    small = b"\0\0\x08\x03\0\0\0\x0a\0\0\0\x02\0\0\0\x02" + b"\0" * 40
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(small)
+    with pytest.raises(data.DataError, match=r"images of \(28, 28\) to train, of \(2, 2\) to test"):
         data.load(tmp_path)
 
 

@@ -65,7 +65,7 @@ cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best
                         int32_t *where) noexcept nogil:
     """NCHW: the windows of row i."""
     cdef int64_t r, s, row, offset, low, high, j
-    # The elements of a window that any window has in x: few, where padding or windows are vast.
+    # The elements of a window that any window has in x: few, where padding is vast.
     cdef int64_t skipped = job.before - (job.columns.number - 1) * job.stride
     cdef int64_t first = max(<int64_t>0, (skipped + job.columns.step - 1) // job.columns.step)
     cdef int64_t end = min(job.width, (job.columns.size + job.before + job.columns.step - 1)
@@ -74,7 +74,8 @@ cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best
         where[j] = -1
     for r in range(job.rows.count[i]):
         row = (job.rows.first[i] + r * job.rows.step) * job.columns.size
-        for s in range(first, end):
+        s = first
+        while s < end:
             # Window j sees column j * stride + offset, where that exists.
             offset = s * job.columns.step - job.before
             low = 0 if offset >= 0 else (-offset + job.stride - 1) // job.stride
@@ -86,6 +87,10 @@ cdef void maxima_of_row(const Job *job, const char *plane, int64_t i, char *best
                     high - low, plane + (row + offset) * job.itemsize, job.stride,
                     <int32_t>(row + offset), <int32_t>job.stride, best + low * job.itemsize,
                     where + low)
+                s += 1
+            else:   # on to what the window before may have in x, however far away
+                s += max(<int64_t>1, ((1 - low) * job.stride - offset + job.columns.step - 1)
+                         // job.columns.step)
 
 
 cdef void best_of_bin(int64_t n, const floating *values, const int32_t *positions, floating *best,

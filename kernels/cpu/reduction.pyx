@@ -38,7 +38,7 @@ cdef struct Job:
     const hw_chunk_source *source
     const hw_reduction_tiles *reduction
     int wide
-    int64_t itemsize, outer, channels, inner
+    int64_t itemsize, channels, inner
     int64_t length      # terms a channel
     int64_t chunks      # a channel
     int64_t width       # channels a block
@@ -95,7 +95,6 @@ cdef int reduce_channels(hw_chunk_tile tile, const hw_chunk_source *source, int 
     job.reduction = tiles().reduction
     job.wide = wide
     job.itemsize = 8 if wide else 4
-    job.outer = outer
     job.channels = channels
     job.inner = inner
     job.length = outer * inner

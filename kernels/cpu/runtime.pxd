@@ -11,7 +11,7 @@ cdef extern from "dispatch.h" nogil:
                                  int64_t next_k, double *c, int64_t c_row, int flags,
                                  const double *row_bias, const double *column_bias) noexcept nogil
     int HW_ACCUMULATE, HW_ROW_BIAS, HW_COLUMN_BIAS, HW_RESUME
-    int HW_MAX_TILE_ROWS, HW_MAX_TILE_COLUMNS
+    int HW_MAX_TILE_ROWS
     ctypedef struct hw_contraction_tiles:
         int rows, columns_f32, columns_f64
         hw_tile_f32 f32[17]

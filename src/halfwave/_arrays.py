@@ -135,6 +135,11 @@ def contiguous(x: np.ndarray) -> np.ndarray:
     return x if x.flags.c_contiguous else library(x).ascontiguousarray(x).reshape(x.shape)
 
 
+def channels_second(x: np.ndarray, layout: str) -> np.ndarray:
+    """The same array as (N, C, H, W), whatever the order in memory."""
+    return x if layout == "NCHW" else x.transpose(0, 3, 1, 2)
+
+
 def output(
     out: Any,
     shape: tuple[int, ...],
@@ -291,11 +296,11 @@ def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def axis(value: Any, ndim: int, name: str = "axis") -> int:
+def axis(value: Any, ndim: int) -> int:
     """A dimension's index, counted from the end where negative."""
-    index = integer(value, name)
+    index = integer(value, "axis")
     if not -ndim <= index < ndim:
-        raise ValueError(f"{name} must lie in [{-ndim}, {ndim}), not {shown(index)}")
+        raise ValueError(f"axis must lie in [{-ndim}, {ndim}), not {shown(index)}")
     return index % ndim
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import _info
+from ._options import DEVICES
 
-DEVICES = ("cpu", "cuda")
 DEFAULT_OUT = "halfwave-study"
 
 

@@ -91,7 +91,7 @@ def conv2d(
     precision = _arrays.precision(precision, x)
     chosen = _algorithm(algorithm, "conv2d", g, precision)
     target, finish = _arrays.output(out, g.y_shape(), x.dtype, inputs, strided=True)
-    x, y = _channels_second(x, layout), _channels_second(target, layout)
+    x, y = _arrays.channels_second(x, layout), _arrays.channels_second(target, layout)
     if y.size:
         _run("forward", chosen, precision, g, x, _arrays.contiguous(w), bias, y)
     return finish()
@@ -148,7 +148,7 @@ def conv2d_backward_input(
     precision = _arrays.precision(precision, dy)
     chosen = _algorithm(algorithm, "conv2d_backward_input", g, precision)
     target, finish = _arrays.output(out, g.x_shape(), dy.dtype, [dy, w], strided=True)
-    dy, dx = _channels_second(dy, layout), _channels_second(target, layout)
+    dy, dx = _arrays.channels_second(dy, layout), _arrays.channels_second(target, layout)
     if dx.size:
         _run("backward_input", chosen, precision, g, dy, _arrays.contiguous(w), dx)
     return finish()
@@ -204,7 +204,7 @@ def conv2d_backward_weight(
     precision = _arrays.precision(precision, dy)
     chosen = _algorithm(algorithm, "conv2d_backward_weight", g, precision)
     target, finish = _arrays.output(out, g.w_shape(), dy.dtype, [dy, x], strided=True)
-    dy, x = _channels_second(dy, layout), _channels_second(x, layout)
+    dy, x = _arrays.channels_second(dy, layout), _arrays.channels_second(x, layout)
     if target.size:
         _run("backward_weight", chosen, precision, g, dy, x, target)
     return finish()
@@ -240,10 +240,6 @@ def conv2d_backward_bias(
     reduction = _cuda_reduction if _arrays.on_gpu(dy) else _reduction
     reduction.channel_sums(_arrays.contiguous(dy).reshape(sizes), target)
     return finish()
-
-
-def _channels_second(x: np.ndarray, layout: str) -> np.ndarray:
-    return x if layout == "NCHW" else x.transpose(0, 3, 1, 2)
 
 
 def _check_gradient(dy: np.ndarray, g: _plan.Geometry) -> None:

@@ -10,8 +10,7 @@ import numpy as np
 from . import _arrays
 from ._cpu import pooling as _cpu
 from ._cuda import pooling as _cuda
-
-LAYOUTS = ("NCHW", "NHWC")
+from ._plan import LAYOUTS
 
 
 class Windows(NamedTuple):
@@ -85,7 +84,9 @@ def max_pool2d(
     y, finish = _arrays.output(out, plan.y_shape, x.dtype, [x])
     if y.size and _arrays.on_gpu(x):
         last = plan.channels_last
-        _cuda.forward(_channels_second(x, last), *plan.axes, last, _channels_second(y, last))
+        _cuda.forward(
+            _arrays.channels_second(x, layout), *plan.axes, last, _arrays.channels_second(y, layout)
+        )
     elif y.size:
         _cpu.forward(_arrays.contiguous(x), *plan[:6], y)
     return finish()
@@ -136,7 +137,7 @@ def max_pool2d_backward(
     dx.fill(0)
     if dy.size and _arrays.on_gpu(x):
         last = plan.channels_last
-        arrays = (_channels_second(array, last) for array in (dy, x))
+        arrays = (_arrays.channels_second(array, layout) for array in (dy, x))
         _cuda.backward(*arrays, *plan.axes, last, dx)
     elif dy.size:
         _cpu.backward(dy, x, *plan[:6], dx)
@@ -186,7 +187,7 @@ def spatial_pyramid_pool(
         for n, part in _levels(y, sizes, channels):
             if _arrays.on_gpu(x):
                 rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
-                _cuda.forward(_channels_second(x, last), rows, columns, last, part)
+                _cuda.forward(_arrays.channels_second(x, layout), rows, columns, last, part)
                 continue
             bins = np.empty((batch, n, n, channels) if last else part.shape, x.dtype)
             _cpu.forward(x, _bins(height, n), _bins(width, n), 0, 1, 0, last, bins)
@@ -241,15 +242,11 @@ def spatial_pyramid_pool_backward(
         for n, part in _levels(dy, sizes, channels):
             if _arrays.on_gpu(x):
                 rows, columns = _cuda.bins(height, n), _cuda.bins(width, n)
-                _cuda.backward(part, _channels_second(x, last), rows, columns, last, dx)
+                _cuda.backward(part, _arrays.channels_second(x, layout), rows, columns, last, dx)
                 continue
             bins = np.ascontiguousarray(part.transpose(0, 2, 3, 1) if last else part)
             _cpu.backward(bins, x, _bins(height, n), _bins(width, n), 0, 1, 0, last, dx)
     return finish()
-
-
-def _channels_second(x: np.ndarray, channels_last: bool) -> np.ndarray:
-    return x.transpose(0, 3, 1, 2) if channels_last else x
 
 
 def _pooling(

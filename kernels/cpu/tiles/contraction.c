@@ -9,6 +9,7 @@
  * Operands may lie anywhere: strides that only the call knows cost nothing, packed or not (117 of
  * 117 GFLOP/s either way, measured on a Zen 4 core). */
 #include "contraction.h"
+#include "rows_of_a.h"
 #include "vector.h"
 
 #if defined(HW_AVX512)
@@ -20,27 +21,6 @@
 #else
 #define TILE_ROWS 4
 #endif
-
-/* Where row i of a stands, from few registers: rows 0 and 7 have pointers, and the others lie one,
- * two or four times a row, three rows or five rows further, which x86 adds while it loads. */
-#define AT_0 row0
-#define AT_1 (row0 + step1)
-#define AT_2 (row0 + step1 * 2)
-#define AT_3 (row0 + step3)
-#define AT_4 (row0 + step1 * 4)
-#define AT_5 (row0 + step5)
-#define AT_6 (row0 + step3 * 2)
-#define AT_7 row7
-#define AT_8 (row7 + step1)
-#define AT_9 (row7 + step1 * 2)
-#define AT_10 (row7 + step3)
-#define AT_11 (row7 + step1 * 4)
-#define AT_12 (row7 + step5)
-#define AT_13 (row7 + step3 * 2)
-
-/* Emits nothing: the compiler must not look through the value, or it would compute the addresses of
- * all rows ahead, and run out of registers. */
-#define OPAQUE(x) __asm__("" : "+r"(x));
 
 /* c is walked row by row: EACH_n(X) with `to` at row 0, where X ends in NEXT_ROW. RIGHT(…) is there
  * in tiles of two vectors and not in those of one. */

@@ -6,7 +6,6 @@
 
 enum { HW_ACCUMULATE = 1, HW_ROW_BIAS = 2, HW_COLUMN_BIAS = 4, HW_RESUME = 8 };
 #define HW_MAX_TILE_ROWS 16
-#define HW_MAX_TILE_COLUMNS 64
 
 /* c[i][j] = (c[i][j] +) chain over p < k of a[i][p] * b[p][j] (+ bias), i < rows, j < columns,
  * where a[i][p] is a[i * a_row + p * a_k] and b[p] begins at b + p * b_k: operands are read where

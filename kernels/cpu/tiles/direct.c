@@ -9,6 +9,7 @@
 
 #include "contraction.h"
 #include "direct_moves.h"
+#include "rows_of_a.h"
 #include "vector.h"
 
 #if defined(HW_AVX512)
@@ -28,23 +29,6 @@
 #define ROWS_2 4
 #define ROWS_4 1
 #endif
-
-/* Where row i of a stands, from few registers; see contraction.c. */
-#define AT_0 row0
-#define AT_1 (row0 + step1)
-#define AT_2 (row0 + step1 * 2)
-#define AT_3 (row0 + step3)
-#define AT_4 (row0 + step1 * 4)
-#define AT_5 (row0 + step5)
-#define AT_6 (row0 + step3 * 2)
-#define AT_7 row7
-#define AT_8 (row7 + step1)
-#define AT_9 (row7 + step1 * 2)
-#define AT_10 (row7 + step3)
-#define AT_11 (row7 + step1 * 4)
-#define AT_12 (row7 + step5)
-#define AT_13 (row7 + step3 * 2)
-#define OPAQUE(x) __asm__("" : "+r"(x));
 
 /* VECTORS_n(X, i): X for each vector of row i. */
 #define VECTORS_1(X, i) X(i, 0)

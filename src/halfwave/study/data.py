@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,9 +113,9 @@ def read_idx(path: Path) -> np.ndarray:
     """The bytes of an IDX file, gzipped or not, in its own shape."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
+    if len(raw) < 4 or raw[:3] != b"\0\0\x08" or raw[3] > 3 or len(raw) < 4 + 4 * raw[3]:
         raise DataError(f"{path} is not an IDX file of bytes")
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", raw[3], 4))
     values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
@@ -140,6 +141,10 @@ def mnist(folder: Path) -> Images:
         if labels.max() > 9:
             raise DataError(f"{folder}: labels go up to {labels.max()} instead of 9")
     train, train_labels, test, test_labels = parts
+    if train.shape[1:] != test.shape[1:]:
+        raise DataError(
+            f"{folder}: images of {train.shape[1:]} to train, of {test.shape[1:]} to test"
+        )
     return Images(
         f"MNIST: {len(train)} to train, {len(test)} to test",
         _scaled(train)[:, None],
