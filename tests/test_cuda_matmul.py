@@ -103,9 +103,10 @@ def test_division_of_an_axis():
 
 
 def test_choice_of_tile():
-    assert [kernels.choose(4, 1, n, n, n) for n in (32, 64, 4096)] == [2, 2, 0]
-    assert kernels.choose(4, 1, 1, 4096, 4096) == kernels.THIN
-    assert kernels.choose(4, 1, 17, 4096, 4096) != kernels.THIN
+    most = 99 * 1024
+    assert [kernels.choose(4, most, 1, n, n, n) for n in (32, 64, 4096)] == [2, 2, 0]
+    assert kernels.choose(4, most, 1, 1, 4096, 4096) == kernels.THIN
+    assert kernels.choose(4, most, 1, 17, 4096, 4096) != kernels.THIN
 
 
 def test_negative_zero(cuda):
