@@ -107,6 +107,11 @@ HW_FUNCTION void hw_wgmma_commit() {
 template <int LEFT> HW_FUNCTION void hw_wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
 }
+/* No instruction: after the wait, so that the compiler reads no sum before it. */
+template <int N> HW_FUNCTION void hw_wgmma_settle(float (&d)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
 
 #define HW_REGISTERS_32                                                      \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \

@@ -294,6 +294,8 @@ HW_FUNCTION void multiply_tiles(const Product &p, uint32_t tiles, const unsigned
             last = ring.stage;
         }
         hw_wgmma_wait<0>();
+#pragma unroll
+        for (int i = 0; i < PRODUCTS; i++) hw_wgmma_settle(sum[i]);
         if (AHEAD && lane == 0 && tile.begin < tile.end) hw_barrier_arrive(&empty[last]);
         write(p, tile, warp, lane, sum, bias, c);
     }

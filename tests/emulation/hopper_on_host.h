@@ -250,6 +250,7 @@ inline void hw_wgmma_commit() {
     own.open.clear();
     own.fenced = false;
 }
+template <int N> void hw_wgmma_settle(float (&)[N]) {}
 template <int LEFT> void hw_wgmma_wait() {
     hw_host::wait("wgmma"); /* the threads of a warp wait as one */
     unsigned first = hw_host::current->number / 32 * 32;
