@@ -233,17 +233,9 @@ def plan_of(
     grid = (parts * down * across, min(count, GRID_Y), runtime.blocks(count, GRID_Y))
     shared = tile.shared(itemsize, min(part, k))
     return Plan(
-        "",
-        turned,
-        grid,
-        tile.threads,
-        shared,
-        macros,
-        runtime.record(p),
-        workspace,
-        folding,
+        "", turned, grid, tile.threads, shared, macros, runtime.record(p), workspace, folding,
         count * m * n,
-    )
+    )  # fmt: skip
 
 
 @lru_cache(1024)
