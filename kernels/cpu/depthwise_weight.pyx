@@ -55,7 +55,9 @@ cdef enum:
     STRIP_ROWS = 16             # of dy, where there are no frames
     LARGEST = 1 << 20           # of a frame or the tables of a row; beyond, the general path serves
     FAR = 8 << 20   # bytes of arrays, by measurement
-    RUN = 28        # positions that a tile should have at least, for loading and storing its sums
+    # Positions that a tile should have at least, for loading and storing its sums; no more of many
+    # vectors, for the caches.
+    RUN = 28
     TASKS = 16      # about so many a thread
     VECTORS = 32    # of a block, at most: their sums stay in the L1 cache
 
@@ -115,8 +117,10 @@ cdef void add_task(void *context, int64_t index, int worker) noexcept nogil:
             left = width - position % width
             if left < width or piece < width:
                 piece = min(piece, left)
-            else:
+            elif job.block > job.lanes:
                 piece = min(piece // width, ceil_div(RUN, width)) * width
+            else:
+                piece -= piece % width
             add_piece(job, position, piece, first, block, scratch)
             position += piece
 
