@@ -61,7 +61,7 @@ cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
     for pair in range(begin, min(begin + work.pairs_a_task, work.pairs)):
         product(&work.kernels, work.result.shape[O], work.end - work.begin,
                 work.gradients.data + frequency * work.gradients.frequency * size,
-                1, work.gradients.tile,
+                1, work.gradients.tile, 0,
                 work.inputs.data + (frequency * work.inputs.frequency
                                     + pair * work.inputs.pair) * size,
                 work.sums + (frequency * work.sums_frequency + pair * work.kernels.pair) * size,
