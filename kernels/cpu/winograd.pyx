@@ -11,8 +11,7 @@ be helped, nor the caches of the thread that made it: cores may have no cache in
 share what is written once and read often. Where the transformed weights are small, they are shared,
 and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs are
 shared, of a block of tiles, and a task takes the block through the products of one pair of vectors of
-output channels, whose weights it transforms. In backward weight a task is a frequency and a pair of
-vectors, so that no sum is ever divided.
+output channels, whose weights it transforms. Backward weight: winograd_weight.pyx.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
