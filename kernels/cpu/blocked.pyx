@@ -48,9 +48,10 @@ cdef extern from *:
 # and 77 for 1024³, 103 and 84 for 4096 × 4096 × 64; a packed: 108, 105, 78. b in place or packed:
 # 113 and 110 for 256³, 77 and 110 for 1024³. What comes next asked for or not: 93 and 76 for 25088 ×
 # 256 × 64, 85 and 70 for its transpose times the result. a whose rows are adjacent, in place or packed:
-# 105 and 100 for 512³, 89 and 94 for 1024³.
+# 105 and 100 for 512³, 89 and 94 for 1024³. With AVX2, 512 or 256 KiB of b at a time: 102 and 98 for
+# 2048³.
 cdef enum:
-    BLOCK_STEPS = 8 * 512       # of the panels at a time together: 512 KiB of b, for the L2 cache
+    BLOCK_BYTES = 1 << 19       # of b, the panels at a time together, for the L2 cache
     MOST_PANELS = 64            # at a time
     FEW_STRIPS = 16             # b is then used so little that it should not be waited for
     FEW_STEPS = 64              # of a row: asking for the next one costs more than waiting for it
@@ -285,7 +286,8 @@ cdef void survey(Product *product, const Contraction *problem,
         and product.a_k.stride * problem.itemsize % SAME_SET == 0)
     product.strips = ceil_div(problem.rows, min(tiles.rows, ROWS_IN_PLACE))
     product.panels = ceil_div(problem.columns, width)
-    product.block_panels = min(BLOCK_STEPS // k, MOST_PANELS, product.panels)
+    product.block_panels = min(BLOCK_BYTES // (k * width * problem.itemsize), MOST_PANELS,
+                               product.panels)
     if product.few_strips and not product.b_in_place:       # there is another one, asked for ahead
         product.block_panels = ceil_div(product.block_panels, 2)
     product.panel_size = width * k + PAD

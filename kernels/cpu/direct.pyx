@@ -200,20 +200,28 @@ cdef void residue_of_pixels(const Plan *plan, const Strip *strip, int64_t output
     """Lanes are pixels: they run on across rows and images of the strip, into the scratch."""
     cdef const Correlation *of = &plan.of
     cdef const Part *part = &plan.parts[row][column]
-    cdef int64_t lanes = plan.tiles.lanes << plan.vectors, q = 0, n, i
+    cdef int vectors = plan.vectors
+    cdef int64_t lanes = plan.tiles.lanes, q = 0, n, i
     cdef int64_t rows = extent(plan, 0, strip.row, strip.rows, row)
     cdef int64_t columns = extent(plan, 1, strip.column, strip.columns, column)
     cdef int64_t image = plan.strip_rows * plan.strip_columns
     cdef int64_t end = (strip.images - 1) * image + (rows - 1) * plan.strip_columns + columns
     cdef int flag = HW_ROW_BIAS if of.bias != NULL else 0
+    cdef bint whole = (columns == plan.strip_columns and of.spread[0] == of.spread[1] == 1
+                       and of.y.strides[H] == columns * of.y.strides[W])     # rows as one
     if rows * columns == 0:
         return
     while q < end:
-        chain(plan, part.k, 0, part.k, plan.vectors, count,
+        while vectors and end - q <= lanes << (vectors - 1):    # the last
+            vectors -= 1
+        chain(plan, part.k, 0, part.k, vectors, count,
               part.weights + panel * part.k * plan.width, 1, plan.w_k, strip.x + q,
               part.x_k, strip.scratch + q, plan.pitch, flag,
               plan.biases + panel * plan.width)
-        q += lanes
+        q += lanes << vectors
+    if whole:
+        columns *= rows
+        rows = 1
     for n in range(strip.images):
         for i in range(rows):
             plan.tiles.move(count, columns,

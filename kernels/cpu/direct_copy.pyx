@@ -25,8 +25,8 @@ cdef inline void inside(Span span, int64_t size, int64_t *begin, int64_t *end) n
 
 cdef inline void zero(float *to, int64_t rows, int64_t row, int64_t n) noexcept nogil:
     cdef int64_t i
-    if n == row:
-        n, rows = n * rows, 1
+    if n >= row and rows > 0:       # nothing between them; they may share their ends
+        n, rows = (rows - 1) * row + n, 1
     for i in range(rows if n > 0 else 0):
         memset(to + i * row, 0, n * sizeof(float))
 
