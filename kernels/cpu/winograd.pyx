@@ -165,8 +165,8 @@ cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
     if ceil_div(all_tiles, work.piece) < 4 * threads:
         work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
     work.piece = min(work.piece, all_tiles)
-    # What comes from beyond the caches is asked for ahead, half a task or a task of each thread.
-    work.pixels_ahead = threads * work.piece if past_caches(
+    # What comes from beyond the caches is asked for a task ahead.
+    work.pixels_ahead = work.piece if past_caches(
         (work.source.pixels.size + work.result.size) * work.kernels.size) else 0
     set_pieces(work)
     work.worker_bytes = strip_bytes(&work.kernels) + work.products_bytes + work.inputs_bytes
