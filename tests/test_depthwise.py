@@ -140,6 +140,7 @@ def shifted_sums(x, w, dy, kernel, stride, pad):
         ((3, 150, 28, 28), 5, 1),
         ((18, 96, 7, 7), 3, 1),
         ((5, 66, 14, 14), 5, 2),
+        ((2, 32, 66, 20), 3, 1),  # with AVX-512 two strips of a plane, as high
     ],
 )
 def test_integers_are_exact_at_real_sizes(shape, kernel, stride, layout, rng):

@@ -49,7 +49,8 @@ cdef extern from *:
 # 113 and 110 for 256³, 77 and 110 for 1024³. What comes next asked for or not: 93 and 76 for 25088 ×
 # 256 × 64, 85 and 70 for its transpose times the result. a whose rows are adjacent, in place or packed:
 # 105 and 100 for 512³, 89 and 94 for 1024³. With AVX2, 512 or 256 KiB of b at a time: 102 and 98 for
-# 2048³.
+# 2048³; a whose rows are adjacent, packed or in place: 100 and 85 for 512³, 92 and 73 for 1000³, but 62
+# and 70 for 256 × 25088 × 64.
 cdef enum:
     BLOCK_BYTES = 1 << 19       # of b, the panels at a time together, for the L2 cache
     MOST_PANELS = 64            # at a time
@@ -58,6 +59,8 @@ cdef enum:
     ROWS_IN_PLACE = 8           # of a: at worst all fall on one set of the L1 cache, which has 8 ways
     BYTES_IN_PLACE = 1 << 19    # of b, from the first row of a segment to its last
     SAME_SET = 4096             # bytes: so far apart, lines fall on one set of the L1 cache
+    LINE = 64                   # bytes of the caches
+    MANY_PANELS = 8             # each strip of a is read so often that packing it pays
     LEAST_ROWS = 64             # of a block, where there are enough for the threads
     LEAST_COLUMNS = 128
     MOST_WORK = 1 << 30         # multiply-adds of a block: signals are looked for between them
@@ -195,15 +198,15 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
             rows = problem.rows * (strip + 1) // product.strips - row
             if product.a_across:
                 if row + rows > group_end or strip == strip_begin:
-                    group, group_end = row, min(row + width, problem.rows)
+                    group, group_end = row, min(row + product.a_width, problem.rows)
                     a = <const real *>product.a + problem.a_row[row] + problem.a_k[k_begin]
                     if real is float:
                         product.tiles.copy_f32(k, a, product.a_k.stride, 0, group_end - group,
-                                               strip_memory, 0, width)
+                                               strip_memory, 0, product.a_width)
                     else:
                         product.tiles.copy_f64(k, a, product.a_k.stride, 0, group_end - group,
-                                               strip_memory, 0, width)
-                a, a_row, a_k = strip_memory + row - group, 1, width
+                                               strip_memory, 0, product.a_width)
+                a, a_row, a_k = strip_memory + row - group, 1, product.a_width
             else:
                 a = strip_of_a[real](product, row, rows, k_begin, k, even_k, strip_memory, &a_row,
                                      &a_k)
@@ -262,7 +265,8 @@ cdef Spacing spacing(const int64_t *offsets, int64_t count) noexcept nogil:
 
 cdef void survey(Product *product, const Contraction *problem,
                  const hw_contraction_tiles *tiles) noexcept nogil:
-    cdef int64_t width, elements, k = min(problem.k, HW_SEGMENT)
+    cdef int64_t width, rows, elements, k = min(problem.k, HW_SEGMENT)
+    cdef bint low       # strips use less than half of a line of a whose rows are adjacent
     product.problem = problem
     product.tiles = tiles
     product.tile_columns = width = tiles.columns_f32 if problem.itemsize == 4 else tiles.columns_f64
@@ -281,11 +285,14 @@ cdef void survey(Product *product, const Contraction *problem,
                                                                         problem.columns)
     product.b_k_adjacent = mostly_adjacent(problem.b_k, problem.k)
     product.few_strips = problem.rows <= FEW_STRIPS * ROWS_IN_PLACE
-    product.a_across = (
-        product.a_row_adjacent and product.a_k.even
-        and product.a_k.stride * problem.itemsize % SAME_SET == 0)
-    product.strips = ceil_div(problem.rows, min(tiles.rows, ROWS_IN_PLACE))
     product.panels = ceil_div(problem.columns, width)
+    rows = min(tiles.rows, ROWS_IN_PLACE)
+    low = rows * problem.itemsize * 2 < LINE
+    product.a_across = product.a_row_adjacent and product.a_k.even and (
+        product.a_k.stride * problem.itemsize % SAME_SET == 0
+        or (low and product.panels >= MANY_PANELS))
+    product.a_width = width // 2 if low else width
+    product.strips = ceil_div(problem.rows, rows)
     product.block_panels = min(BLOCK_BYTES // (k * width * problem.itemsize), MOST_PANELS,
                                product.panels)
     if product.few_strips and not product.b_in_place:       # there is another one, asked for ahead

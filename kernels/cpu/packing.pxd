@@ -35,6 +35,7 @@ cdef struct Product:
     bint few_strips             # so few that b should not be waited for
     bint a_row_adjacent, b_column_adjacent  # the latter mostly
     bint a_across               # rows of a are adjacent, its steps far apart
+    int64_t a_width             # rows packed together then
     bint b_k_adjacent           # mostly
     bint b_rows_adjacent        # b is an ordinary matrix, of any distance between rows
     bint b_in_place, few_rows

@@ -4,7 +4,7 @@
 #include "depthwise.h"
 #include "shuffles.h"
 #include "stream.h"
-#include "transpose.h"
+#include "turn.h"
 #include "vector.h"
 
 #if defined(HW_AVX512)

@@ -6,8 +6,19 @@
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
-/* to[q * stride + p] = from[p * step + q] for p < m, q < n, by squares of 16 bytes a side; the last
- * ones overlap those before. */
+/* to[q * stride + p] = from[p * step + q] for p < lanes, q < n, by blocks of 16 bytes of each; the
+ * last one overlaps the one before. What lies `ahead` is asked for meanwhile. */
+static inline void TYPED(turn_lanes)(int64_t n, const REAL *from, int64_t step, REAL *to,
+                                     int64_t stride, int64_t ahead) {
+    for (int64_t q = 0; q < n; q += SIDE) {
+        if (q > n - SIDE) q = n - SIDE;
+        const REAL *next = from + (q + SIDE - 1) / SIDE % SIDE * step + q + ahead;
+        for (int k = 0; k < LANES; k += SIDE, next += SIDE * step) __builtin_prefetch(next, 0, 2);
+        TYPED(turn_block)(from + q, step, to + q * stride, stride);
+    }
+}
+
+/* to[q * stride + p] = from[p * step + q] for p < m, q < n: the same, or by squares of 16 bytes. */
 static void TYPED(turn)(int64_t m, int64_t n, const REAL *from, int64_t step, REAL *to,
                         int64_t stride, int64_t ahead) {
     if (m < SIDE || n < SIDE) {
@@ -15,7 +26,11 @@ static void TYPED(turn)(int64_t m, int64_t n, const REAL *from, int64_t step, RE
             for (int64_t q = 0; q < n; q++) to[q * stride + p] = from[p * step + q];
         return;
     }
-    for (int64_t p = 0; p < m; p += SIDE) {
+    for (int64_t p = 0; p < m && m >= LANES; p += LANES) {
+        if (p > m - LANES) p = m - LANES;
+        TYPED(turn_lanes)(n, from + p * step, step, to + p, stride, ahead);
+    }
+    for (int64_t p = 0; p < m && m < LANES; p += SIDE) {
         if (p > m - SIDE) p = m - SIDE;
         for (int64_t q = 0; q < n; q += SIDE) {
             if (q > n - SIDE) q = n - SIDE;
