@@ -29,11 +29,11 @@ static void *call(void *number) {
         if (nested)
             hw_parallel_for(squares_of_ten, results, MOST / 10, 4);
         else
-            hw_parallel_for(square, results, count, 1 + rand_r(&random) % 5);
+            hw_parallel_for(square, results, count, 1 + rand_r(&random) % 11);
         for (int i = 0; i < count; i++)
             if (results[i] != (nested ? i % 10 * (i % 10) : i * i)) abort();
         if (rand_r(&random) % 50 == 0) usleep(300); /* until workers sleep */
-        if (rand_r(&random) % 50 == 0) hw_set_num_threads(1 + rand_r(&random) % 5);
+        if (rand_r(&random) % 50 == 0) hw_set_num_threads(1 + rand_r(&random) % 11);
         void *memory = hw_workspace_take(100 + rand_r(&random) % 100000);
         memset(memory, 1, 100);
         hw_workspace_give(memory);
@@ -43,7 +43,7 @@ static void *call(void *number) {
 
 int main(void) {
     pthread_t callers[CALLERS];
-    hw_set_num_threads(4);
+    hw_set_num_threads(11);
     for (intptr_t i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call, (void *)(i + 1));
     for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
     puts("no races");

@@ -199,6 +199,22 @@ def test_super_segments_of_tiles(rng):
     same_bits(everywhere(lambda: hw.conv2d_backward_weight(dy, x, (1, 1, 3, 3), **options)), right)
 
 
+def test_segments_whose_sums_wait(rng):
+    """13 segments of 64 × 40 channels: few threads take one each, many a frequency."""
+    x, dy = (rng.standard_normal((2, c, 224, 224)).astype(np.float32) for c in (40, 64))
+    o, c = [0, 63], [17, 39]
+    right = oracle.conv2d_backward_weight(dy[:, o], x[:, c], (2, 2, 3, 3), 1, 1, 1)
+    found = []
+    for isa in (isa for isa in ISAS if isa != "baseline"):  # which may have no fma
+        runtime.use_isa(isa)
+        for threads in (1, 3, 16):
+            runtime.set_num_threads(threads)
+            dw = hw.conv2d_backward_weight(dy, x, (64, 40, 3, 3), **options_of((1, 1, 1, 1)))
+            same_bits(dw[np.ix_(o, c)], right)
+            same_bits(dw, (found or [dw])[0])
+            found.append(dw)
+
+
 def test_at_most_a_super_segment_of_channels(rng):
     x = rng.standard_normal((1, 16_385, 1, 2)).astype(np.float32)
     w = rng.standard_normal((1, 16_385, 3, 3)).astype(np.float32)

@@ -1,9 +1,11 @@
 /* A small pool: workers spin for some tens of microseconds after a job, then sleep.
  *
- * A job is a counter of tasks left, from which caller and workers draw the next one. A worker
- * counts itself in before it looks whether any are left, and the caller, once there are none, waits
- * only for those who are in: a worker that wakes late costs nobody anything. fork() leaves
- * the child without workers; it starts its own on first use. */
+ * A job is cut into ranges of tasks, each with a counter of those left, from which caller and
+ * workers draw the next one: from their own range, then from the others'. So a thread has the same
+ * part of the same arrays call after call, and finds it in its caches, which cores may not have in
+ * common. A worker counts itself in before it looks whether any are left, and the caller, once
+ * there are none, waits only for those who are in: a worker that wakes late costs nobody anything.
+ * fork() leaves the child without workers; it starts its own on first use. */
 #define _GNU_SOURCE
 #include "pool.h"
 
@@ -55,6 +57,7 @@ static void fp_restore(fp_environment before) { fesetenv(&before); }
 
 #define SPINS 4000 /* about 50 µs of pauses before a worker sleeps */
 #define POLL_NS 50000000
+#define MOST_RANGES 8 /* all of which a thread looks at before it leaves; neighbours share one */
 
 /* Handing work over is lines of the cache that change hands, some tens of nanoseconds each: all
  * that a worker must know of a job comes with the line on which it spins, all that changes while
@@ -64,9 +67,12 @@ static struct {
     hw_task task;
     void *context;
     int64_t count;
-    int threads;
-    _Alignas(64) atomic_int_fast64_t left; /* tasks that nobody has drawn; may be below zero */
-    atomic_int inside;                     /* workers that may draw */
+    int threads, ranges;
+    struct {
+        /* tasks that nobody has drawn; may be below zero */
+        _Alignas(64) atomic_int_fast64_t left;
+    } range[MOST_RANGES];
+    _Alignas(64) atomic_int inside; /* workers that may draw */
     _Alignas(64) atomic_int sleepers;
     atomic_int stop;
 } job;
@@ -97,14 +103,26 @@ static int poll(void) {
     return poll_caller();
 }
 
+/* What else stands in `job` is only to be read after this: before it may be half of the next. */
+static int any_left(void) {
+    for (int i = 0; i < MOST_RANGES; i++) {
+        if (atomic_load(&job.range[i].left) > 0) return 1;
+    }
+    return 0;
+}
+
 static void draw_tasks(int worker) {
-    int polls = worker == 0 && poll_caller && !inside_task;
+    int polls = worker == 0 && poll_caller && !inside_task, own = worker * job.ranges / job.threads;
     inside_task++;
-    for (;;) {
-        int64_t index = job.count - atomic_fetch_sub(&job.left, 1);
-        if (index >= job.count || atomic_load_explicit(&job.stop, memory_order_relaxed)) break;
-        job.task(job.context, index, worker);
-        if (polls && index + 1 < job.count && poll()) atomic_store(&job.stop, 1);
+    for (int i = 0; i < job.ranges; i++) {
+        int range = (own + i) % job.ranges;
+        int64_t end = job.count * (range + 1) / job.ranges;
+        while (atomic_load(&job.range[range].left) > 0) {
+            int64_t left = atomic_fetch_sub(&job.range[range].left, 1);
+            if (left <= 0 || atomic_load_explicit(&job.stop, memory_order_relaxed)) break;
+            job.task(job.context, end - left, worker);
+            if (polls && any_left() && poll()) atomic_store(&job.stop, 1);
+        }
     }
     inside_task--;
     FENCE();
@@ -126,7 +144,7 @@ static void *work(void *id) {
         }
         seen = atomic_load(&job.generation);
         atomic_fetch_add(&job.inside, 1);
-        if (atomic_load(&job.left) > 0 && worker < job.threads) draw_tasks(worker);
+        if (any_left() && worker < job.threads) draw_tasks(worker);
         atomic_fetch_sub(&job.inside, 1);
     }
     return NULL;
@@ -172,7 +190,7 @@ static void reset_in_child(void) {
     for (int worker = 1; worker <= workers; worker++) atomic_store(&thread_ids[worker], 0);
     workers = kept_off = 0;
     if (inside_task) atomic_store(&job.stop, 1); /* forked by a signal handler: tasks are lost */
-    atomic_store(&job.left, 0);
+    for (int i = 0; i < MOST_RANGES; i++) atomic_store(&job.range[i].left, 0);
     atomic_store(&job.inside, 0);
     atomic_store(&job.sleepers, 0);
     atomic_flag_clear(&busy);
@@ -211,8 +229,10 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
         job.context = context;
         job.count = count;
         job.threads = threads;
+        job.ranges = threads < MOST_RANGES ? threads : MOST_RANGES;
         if (atomic_load(&job.stop)) atomic_store(&job.stop, 0);
-        atomic_store(&job.left, count);
+        for (int i = 0; i < job.ranges; i++)
+            atomic_store(&job.range[i].left, count * (i + 1) / job.ranges - count * i / job.ranges);
         atomic_fetch_add(&job.generation, 1);
         if (atomic_load(&job.sleepers)) {
             keep_off_callers_processor(threads);
@@ -221,7 +241,6 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
             pthread_mutex_unlock(&mutex);
         }
         draw_tasks(0);
-        atomic_store(&job.left, 0); /* more than none if it was stopped */
         for (int spin = 0; atomic_load(&job.inside); spin++) {
             if (spin < SPINS)
                 PAUSE();
@@ -229,6 +248,7 @@ int hw_parallel_for(hw_task task, void *context, int64_t count, int threads) {
                 sched_yield();
         }
         result = atomic_load(&job.stop) ? -1 : 0;
+        for (int i = 0; result && i < MOST_RANGES; i++) atomic_store(&job.range[i].left, 0);
         atomic_flag_clear(&busy);
     }
     fp_restore(callers);

@@ -7,10 +7,11 @@ A tile of 4 × 4 outputs meets 6 × 6 inputs. In the domain of 36 frequencies ξ
     backward weight  dw = Gᵀ m G     m[ξ, o, c]  = Σ over t   (A dy Aᵀ)[ξ, t, o] · (Bᵀ x B)[ξ, t, c]
 
 Tiles t are counted over (image, row, column). Nothing that is transformed leaves the caches if it can
-be helped. Where the transformed weights are small, a task takes a few tiles through all three steps;
-else, or where tiles are few, a block of tiles is transformed together, and a task takes it through the
-products of one pair of vectors of output channels, whose weights it transforms. In backward weight a
-task is a frequency and a pair of vectors, so that no sum is ever divided.
+be helped, nor the caches of the thread that made it: cores may have no cache in common, so threads
+share what is written once and read often. Where the transformed weights are small, they are shared,
+and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs are
+shared, of a block of tiles, and a task takes the block through the products of one pair of vectors of
+output channels, whose weights it transforms. Backward weight: winograd_weight.pyx.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -29,7 +30,7 @@ cdef extern from *:
 
 cdef enum:
     N, C, H, W
-    TAPS_A_CHUNK = 16   # input channels whose weights are gathered at a time
+    CHUNK = 16          # source channels whose weights are gathered at a time
 
 # By measurement with 1 MiB of L2 and 32 MiB of L3.
 cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # bytes of weights up to which a task does all steps,
@@ -51,14 +52,15 @@ cdef struct Work:
     int64_t w_lane, w_step
     bint turned
     const char *bias
-    char *weights                   # transformed, a pair after the other, for whole tasks
+    char *weights                   # transformed, a pair after the other
     int64_t weights_frequency, weights_bytes    # of a pair
-    Domain inputs                   # of the block
+    Domain inputs, products         # of a piece of the tiles, products of a pair
+    int64_t piece, tile_bytes, inputs_bytes, products_bytes
     int64_t block_begin, block_end  # tiles
-    int64_t piece                   # tiles of a task or of a block
-    int64_t ahead                   # tiles from those of a task to those whose pixels it asks for, or 0
+    int64_t pixels_ahead            # tiles from those of a task to those whose pixels it asks for, or 0
+    int64_t inputs_ahead            # rows of inputs likewise
     char *memory                    # of the workers: strip, products, and inputs or weights
-    int64_t worker_bytes, products_frequency, products_bytes
+    int64_t worker_bytes
 
 
 cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *strip) noexcept nogil:
@@ -69,7 +71,7 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     cdef const char *taps
     cdef const char *ahead          # of the hardware, which these short rows escape
     # 9 taps of some channels lie side by side, or of one.
-    cdef int64_t chunk = TAPS_A_CHUNK if work.w_step == 9 else 1
+    cdef int64_t chunk = CHUNK if work.w_step == 9 else 1
     cdef int64_t turn = -1 if work.turned else 1
     while c < sources:
         count = min(chunk, sources - c)
@@ -77,7 +79,7 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
             lane = pair * kernels.pair + v * lanes
             used = max(min(lanes, work.result.shape[C] - lane), 0)
             taps = work.w + size * (lane * work.w_lane + c * work.w_step)
-            ahead = taps + TAPS_A_CHUNK * work.w_step * size
+            ahead = taps + CHUNK * work.w_step * size
             for row in range(used):
                 line = 0
                 while line < 9 * count * size:
@@ -104,22 +106,22 @@ cdef void multiply(const Work *work, int64_t pair, const char *weights, const Do
     """y of some tiles and one pair of vectors; the first tile is the domain's 0."""
     cdef const Kernels *kernels = &work.kernels
     cdef const Operand *x = &work.source
-    cdef int64_t size = kernels.size, channel = pair * kernels.pair, ahead = begin + work.ahead
-    cdef Domain products
+    cdef int64_t size = kernels.size, channel = pair * kernels.pair
+    cdef int64_t ahead = begin + work.pixels_ahead
+    cdef Domain products = work.products
     cdef View y = work.result
     cdef int frequency
     y.data += channel * y.strides[C] * size
     products.data = memory + strip_bytes(kernels)
-    products.frequency = work.products_frequency
-    products.tile = products.pair = kernels.pair
     for frequency in range(36):
-        if work.ahead > 0:
+        if work.pixels_ahead > 0:
             fetch(&y, min(kernels.pair, y.shape[C] - channel), 0, 0, 4, &work.grid, begin, end,
                   frequency, 36)
             fetch(&x.pixels, x.channels, x.top, x.left, 6, &work.grid, ahead,
                   min(ahead + work.piece, work.grid.tiles), pair * 36 + frequency, work.pairs * 36)
         product(kernels, end - begin, x.channels,
                 inputs.data + frequency * inputs.frequency * size, inputs.tile, 1,
+                work.inputs_ahead * inputs.tile,
                 weights + frequency * work.weights_frequency * size,
                 products.data + frequency * products.frequency * size, products.tile, 0)
     from_domain(kernels, &products, &work.grid, begin, end, &work.result, channel, work.bias, memory)
@@ -155,54 +157,41 @@ cdef void pair_task(void *context, int64_t pair, int worker) noexcept nogil:
     multiply(work, pair, weights, &work.inputs, work.block_begin, work.block_end, memory)
 
 
-cdef int correlate_group(Work *work) except -1 nogil:
-    cdef Kernels *kernels = &work.kernels
-    cdef int64_t size = kernels.size, most = kernels.contraction.rows, all_tiles = work.grid.tiles
-    cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
-    cdef int64_t tile_bytes, inputs_bytes, weights_bytes
-    cdef int threads = threads_of(all_tiles, work.source.channels, work.result.shape[C])
-    cdef bint whole
+cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
+    cdef int64_t most = work.kernels.contraction.rows, all_tiles = work.grid.tiles
+    cdef int64_t weights_bytes = work.pairs * work.weights_bytes
     cdef char *memory
-    cdef char *shared
-    if channels * size % 1024 == 0:
-        channels += kernels.lanes       # or rows of tiles share a cache set
-    tile_bytes = 36 * channels * size
-    work.inputs.tile = channels
-    work.inputs.pair = kernels.pair
-    work.pairs = ceil_div(work.result.shape[C], kernels.pair)
-    work.weights_frequency = stagger(work.source.channels * kernels.pair, size)
-    work.weights_bytes = 36 * work.weights_frequency * size
-    weights_bytes = work.pairs * work.weights_bytes
-    whole = weights_bytes <= WEIGHTS_OF_WHOLE_TASKS and (
-        all_tiles > FEW_TILES or work.pairs < threads or weights_bytes <= WEIGHTS_OF_FEW_TILES)
-    if whole:
-        work.piece = max(TILES_OF_A_TASK // tile_bytes // most, 1) * most
-        if ceil_div(all_tiles, work.piece) < 4 * threads:
-            work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
-        work.piece = min(work.piece, all_tiles)
-    else:
-        work.piece = ceil_div(all_tiles, ceil_div(all_tiles * tile_bytes, TILES_TO_SHARE))
-    # What comes from beyond the caches is asked for ahead, half a task or a task of each thread.
-    work.ahead = threads * work.piece if whole and past_caches(
-        (work.source.pixels.size + work.result.size) * size) else 0
-    # Tiles are read and written in whole register tiles, hence the room behind the last one.
-    work.inputs.frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * channels, size)
-    work.products_frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * kernels.pair, size)
-    work.products_bytes = 36 * work.products_frequency * size
-    inputs_bytes = 36 * work.inputs.frequency * size
-    work.worker_bytes = (strip_bytes(kernels) + work.products_bytes
-                         + (inputs_bytes if whole else work.weights_bytes))
-    memory = <char *>workspace_take(threads * work.worker_bytes
-                                    + (weights_bytes if whole else inputs_bytes))
+    work.piece = max(TILES_OF_A_TASK // work.tile_bytes // most, 1) * most
+    if ceil_div(all_tiles, work.piece) < 4 * threads:
+        work.piece = max(ceil_div(all_tiles, 4 * threads), 8)
+    work.piece = min(work.piece, all_tiles)
+    # What comes from beyond the caches is asked for a task ahead.
+    work.pixels_ahead = work.piece if past_caches(
+        (work.source.pixels.size + work.result.size) * work.kernels.size) else 0
+    set_pieces(work)
+    work.worker_bytes = strip_bytes(&work.kernels) + work.products_bytes + work.inputs_bytes
+    memory = <char *>workspace_take(threads * work.worker_bytes + weights_bytes)
     work.memory = memory
-    shared = memory + threads * work.worker_bytes
+    work.weights = memory + threads * work.worker_bytes
     try:
-        if whole:
-            work.weights = shared
-            parallel_for(weights_task, work, work.pairs, threads)
-            return parallel_for(whole_task, work, ceil_div(all_tiles, work.piece), threads)
-        work.inputs.data = shared
-        work.block_begin = 0
+        parallel_for(weights_task, work, work.pairs, threads)
+        return parallel_for(whole_task, work, ceil_div(all_tiles, work.piece), threads)
+    finally:
+        workspace_give(memory)
+
+
+cdef int in_blocks(Work *work, int threads) except -1 nogil:
+    cdef int64_t all_tiles = work.grid.tiles
+    cdef char *memory
+    work.piece = ceil_div(all_tiles, ceil_div(all_tiles * work.tile_bytes, TILES_TO_SHARE))
+    work.inputs_ahead = work.kernels.contraction.rows
+    set_pieces(work)
+    work.worker_bytes = strip_bytes(&work.kernels) + work.products_bytes + work.weights_bytes
+    memory = <char *>workspace_take(threads * work.worker_bytes + work.inputs_bytes)
+    work.memory = memory
+    work.inputs.data = memory + threads * work.worker_bytes
+    work.block_begin = 0
+    try:
         while work.block_begin < all_tiles:
             work.block_end = min(work.block_begin + work.piece, all_tiles)
             parallel_for(inputs_task, work, ceil_div(work.block_end - work.block_begin, STRIP),
@@ -212,6 +201,37 @@ cdef int correlate_group(Work *work) except -1 nogil:
         return 0
     finally:
         workspace_give(memory)
+
+
+cdef void set_pieces(Work *work) noexcept nogil:
+    """How the domain of a piece lies. Tiles are read and written in whole register tiles, hence the
+    room behind the last one."""
+    cdef int64_t size = work.kernels.size
+    work.inputs.frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * work.inputs.tile, size)
+    work.inputs_bytes = 36 * work.inputs.frequency * size
+    work.products.tile = work.products.pair = work.kernels.pair
+    work.products.frequency = stagger((work.piece + HW_MAX_TILE_ROWS) * work.kernels.pair, size)
+    work.products_bytes = 36 * work.products.frequency * size
+
+
+cdef int correlate_group(Work *work) except -1 nogil:
+    cdef const Kernels *kernels = &work.kernels
+    cdef int64_t size = kernels.size, all_tiles = work.grid.tiles, weights_bytes
+    cdef int64_t channels = ceil_div(work.source.channels, kernels.lanes) * kernels.lanes
+    cdef int threads = threads_of(all_tiles, work.source.channels, work.result.shape[C])
+    if channels * size % 1024 == 0:
+        channels += kernels.lanes       # or rows of tiles share a cache set
+    work.tile_bytes = 36 * channels * size
+    work.inputs.tile = channels
+    work.inputs.pair = kernels.pair
+    work.pairs = ceil_div(work.result.shape[C], kernels.pair)
+    work.weights_frequency = stagger(work.source.channels * kernels.pair, size)
+    work.weights_bytes = 36 * work.weights_frequency * size
+    weights_bytes = work.pairs * work.weights_bytes
+    if weights_bytes <= WEIGHTS_OF_WHOLE_TASKS and (
+            all_tiles > FEW_TILES or work.pairs < threads or weights_bytes <= WEIGHTS_OF_FEW_TILES):
+        return in_whole_tasks(work, threads)
+    return in_blocks(work, threads)
 
 
 def forward(x, w, bias, y, int64_t top, int64_t left, int64_t groups):

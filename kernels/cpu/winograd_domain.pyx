@@ -141,7 +141,8 @@ cdef void from_domain(const Kernels *kernels, const Domain *products, const Grid
 
 
 cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a, int64_t a_row,
-                  int64_t a_k, const char *b, char *c, int64_t c_row, int flags) noexcept nogil:
+                  int64_t a_k, int64_t a_ahead, const char *b, char *c, int64_t c_row,
+                  int flags) noexcept nogil:
     """c[i, j] = Σ_p a[i, p] · b[p, j], j over a pair of vectors, by section 3 of CONTRACT.md.
 
     Writes whole tiles: c has room for HW_MAX_TILE_ROWS rows more, and a can be read as far.
@@ -156,12 +157,12 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
                 count = 8           # 8 + 8 rows cost less than 14 + 2
             if size == 4:
                 kernels.contraction.f32[count](
-                    steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k, 0,
+                    steps, <const float *>a + row * a_row + begin * a_k, a_row, a_k, a_ahead,
                     <const float *>b + begin * kernels.pair, kernels.pair, NULL, 0,
                     <float *>c + row * c_row, c_row, flags, NULL, NULL)
             else:
                 kernels.contraction.f64[count](
-                    steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k, 0,
+                    steps, <const double *>a + row * a_row + begin * a_k, a_row, a_k, a_ahead,
                     <const double *>b + begin * kernels.pair, kernels.pair, NULL, 0,
                     <double *>c + row * c_row, c_row, flags, NULL, NULL)
             row += count

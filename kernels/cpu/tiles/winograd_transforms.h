@@ -3,6 +3,12 @@
 
 #include "common/winograd_lines.h"
 
+/* Pointers walk, and the compiler must not see whereto: it would compute all addresses ahead, and
+ * run out of registers. */
+#define WALK(pointer, step) \
+    (pointer) += (step);    \
+    __asm__("" : "+r"(pointer));
+
 /* The 2-D transform of n × n elements to m × m. */
 #define TRANSFORM(name, n, m)                                                                      \
     static void TYPED(name)(int64_t tiles, const void *pixels, int64_t from_tile,                  \
@@ -12,16 +18,26 @@
         REAL *to = results;                                                                        \
         for (int64_t t = 0; t < tiles; t++, from += from_tile, to += to_tile) {                    \
             VEC half[m][n], line[n], result[m];                                                    \
+            const REAL *column = from;                                                             \
+            REAL *row = to;                                                                        \
             for (int j = 0; j < n; j++) {                                                          \
-                for (int i = 0; i < n; i++)                                                        \
-                    line[i] = (VEC) * (const VEC_U *)(from + i * from_row + j * from_column);      \
+                const REAL *at = column;                                                           \
+                for (int i = 0; i < n; i++) {                                                      \
+                    line[i] = (VEC) * (const VEC_U *)at;                                           \
+                    WALK(at, from_row)                                                             \
+                }                                                                                  \
                 TYPED(name##_line)(line, result);                                                  \
                 for (int i = 0; i < m; i++) half[i][j] = result[i];                                \
+                WALK(column, from_column)                                                          \
             }                                                                                      \
             for (int i = 0; i < m; i++) {                                                          \
+                REAL *at = row;                                                                    \
                 TYPED(name##_line)(half[i], result);                                               \
-                for (int j = 0; j < m; j++)                                                        \
-                    *(VEC_U *)(to + i * to_row + j * to_column) = (VEC_U)result[j];                \
+                for (int j = 0; j < m; j++) {                                                      \
+                    *(VEC_U *)at = (VEC_U)result[j];                                               \
+                    WALK(at, to_column)                                                            \
+                }                                                                                  \
+                WALK(row, to_row)                                                                  \
             }                                                                                      \
         }                                                                                          \
     }
@@ -31,3 +47,4 @@ TRANSFORM(output, 6, 4)
 TRANSFORM(gradient, 4, 6)
 TRANSFORM(weight_gradient, 6, 3)
 #undef TRANSFORM
+#undef WALK
