@@ -1,6 +1,7 @@
 """What every test file shares: instruction sets, thread counts, and what counts as the same bits."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from halfwave._cuda import runtime as cuda_runtime
 
 ISAS = runtime.supported_isas()
 THREADS = (1, 2, 3, 4)
+
+# A shell has its background jobs ignore Ctrl-C, and those whom they start; tests of it would hang.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
