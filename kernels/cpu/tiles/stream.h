@@ -19,8 +19,8 @@
 
 typedef int32_t any_vector __attribute__((vector_size(HW_BYTES), may_alias));
 
-static inline void hw_stream_bytes(void *to, const void *from, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += HW_BYTES) {
+static inline void hw_stream_block(void *to, const void *from) {
+    for (int i = 0; i < HW_BLOCK; i += HW_BYTES) {
         any_vector value = *(const any_vector *)((const char *)from + i);
         char *at = (char *)to + i;
 #if defined(HW_AVX512)
@@ -35,10 +35,6 @@ static inline void hw_stream_bytes(void *to, const void *from, int64_t bytes) {
         *(any_vector *)at = value;
 #endif
     }
-}
-
-static inline void hw_stream_block(void *to, const void *from) {
-    hw_stream_bytes(to, from, HW_BLOCK);
 }
 
 /* y[i] = the expression in i, for i < n: by streaming where `past` is set. x, and z if not NULL,
@@ -63,18 +59,6 @@ static inline void hw_stream_block(void *to, const void *from) {
                     block[l] = (__VA_ARGS__);                                             \
                 }                                                                         \
                 hw_stream_block((y) + done, block);                                       \
-            }                                                                             \
-            int64_t lines = ((n)-done) * (int64_t)sizeof(real) / 64 * 64; /* bytes */     \
-            if (lines > 0 && lines < HW_BLOCK) {                                           \
-                _Alignas(64) real block[LENGTH];                                          \
-                int64_t last = lines / (int64_t)sizeof(real);                             \
-                HW_INDEPENDENT                                                            \
-                for (int64_t l = 0; l < last; l++) {                                      \
-                    int64_t i = done + l;                                                 \
-                    block[l] = (__VA_ARGS__);                                             \
-                }                                                                         \
-                hw_stream_bytes((y) + done, block, lines);                                \
-                done += last;                                                             \
             }                                                                             \
         }                                                                                 \
         HW_INDEPENDENT                                                                    \
