@@ -1,4 +1,4 @@
-"""2-D convolution, its three passes, as contractions over offset tables (an implicit im2col).
+"""2-D convolution, its three passes, as contractions over axes with offsets (an implicit im2col).
 
 With x of N × C × H × W, w of O × C/groups × R × S, and (i, j) an output position, per group:
 
@@ -203,9 +203,9 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     problem.a_row = Axis(NULL, vw.strides[O])
     problem.a_k = tables.grid(taps, [vw.strides[C], vw.strides[R], vw.strides[S]])
     problem.b_k = tables.grid(taps, [vx.strides[C], dilation_h * vx.strides[H],
-                                        dilation_w * vx.strides[W]])
+                                     dilation_w * vx.strides[W]])
     problem.b_column = tables.grid(positions, [vx.strides[N], stride_h * vx.strides[H],
-                                                  stride_w * vx.strides[W]])
+                                               stride_w * vx.strides[W]])
     problem.c_row = Axis(NULL, vy.strides[C])
     problem.c_column = tables.grid(positions, [vy.strides[N], vy.strides[H], vy.strides[W]])
     if bias is not None:
@@ -252,9 +252,9 @@ def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, 
     problem.a_row = Axis(NULL, vdy.strides[C])
     problem.a_k = tables.grid(positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
     problem.b_k = tables.grid(positions, [vx.strides[N], stride_h * vx.strides[H],
-                                             stride_w * vx.strides[W]])
+                                          stride_w * vx.strides[W]])
     problem.b_column = tables.grid(taps, [vx.strides[C], dilation_h * vx.strides[H],
-                                             dilation_w * vx.strides[W]])
+                                          dilation_w * vx.strides[W]])
     problem.c_row = Axis(NULL, vdw.strides[O])
     problem.c_column = tables.grid(taps, [vdw.strides[C], vdw.strides[R], vdw.strides[S]])
     with nogil:
@@ -374,13 +374,13 @@ cdef int backward_residue(View *vdy, View *vw, View *vdx, Residue *down, Residue
     problem.bias_slice = Axis(NULL, 0)
     problem.a_row = Axis(NULL, vw.strides[C])
     problem.a_k = tables.grid(taps, [vw.strides[O], down.tap_step * vw.strides[R],
-                                        across.tap_step * vw.strides[S]])
+                                     across.tap_step * vw.strides[S]])
     problem.b_k = tables.grid(taps, [vdy.strides[C], -down.output_step * vdy.strides[H],
-                                        -across.output_step * vdy.strides[W]])
+                                     -across.output_step * vdy.strides[W]])
     problem.b_column = tables.grid(positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
     problem.c_row = Axis(NULL, vdx.strides[C])
     problem.c_column = tables.grid(positions, [vdx.strides[N], stride_h * vdx.strides[H],
-                                                  stride_w * vdx.strides[W]])
+                                               stride_w * vdx.strides[W]])
     with nogil:
         contract(problem)
     return 0

@@ -33,15 +33,13 @@ cdef void pack_b(Product *product, int64_t column, int64_t columns, int64_t k_be
     cdef const real *source
     cdef const Axis *across = &problem.b_column
     cdef const Axis *along = &problem.b_k
-    cdef int64_t width = product.tile_columns, j = 0, p, i, count, steps, stride
+    cdef int64_t width = product.tile_columns, j = 0, p = 0, i, count, steps, stride
     cdef int64_t offsets[MOST_COLUMNS]
-    cdef bint rows = columns > 1 and mostly_adjacent(across, column, columns)
-    cdef bint lines = mostly_adjacent(along, k_begin, k)
     cdef real *to
-    while j < columns:
-        p = 0
-        if rows:
+    if mostly_adjacent(across, column, columns) and columns > 1:
+        while j < columns:
             count = run_of(across, column + j, columns - j, 1)
+            p = 0
             while p < k:
                 stride = gap(along, k_begin + p) if p + 1 < k else 0
                 steps = run_of(along, k_begin + p, k - p, stride)
@@ -53,23 +51,31 @@ cdef void pack_b(Product *product, int64_t column, int64_t columns, int64_t k_be
                     product.tiles.copy_f64(steps, source, stride, j, count, to, panel, pitch)
                 p += steps
             j += count
-            continue
-        count = min(width, columns - j)
-        for i in range(count):
-            offsets[i] = at(across, column + j + i)
+    elif mostly_adjacent(along, k_begin, k):
         while p < k:
-            steps = run_of(along, k_begin + p, k - p, 1) if lines else 1
+            steps = run_of(along, k_begin + p, k - p, 1)
             source = b + at(along, k_begin + p)
-            to = panels + j // width * panel + p * pitch
-            if not lines:
+            j = 0
+            while j < columns:
+                to = panels + j // width * panel + p * pitch
+                count = min(width, columns - j)
                 for i in range(count):
-                    to[i] = source[offsets[i]]
-            elif real is float:
-                product.tiles.transpose_f32(steps, source, offsets, count, to, panel, pitch)
-            else:
-                product.tiles.transpose_f64(steps, source, offsets, count, to, panel, pitch)
+                    offsets[i] = at(across, column + j + i)
+                if real is float:
+                    product.tiles.transpose_f32(steps, source, offsets, count, to, panel, pitch)
+                else:
+                    product.tiles.transpose_f64(steps, source, offsets, count, to, panel, pitch)
+                j += count
             p += steps
-        j += count
+    else:
+        while j < columns:
+            to = panels + j // width * panel
+            count = min(width, columns - j)
+            for p in range(k):
+                source = b + at(along, k_begin + p)
+                for i in range(count):
+                    to[p * pitch + i] = source[at(across, column + j + i)]
+            j += count
 
 
 cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t k_begin, int64_t k,
@@ -80,20 +86,19 @@ cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t
     cdef const real *source
     cdef const Axis *across = &problem.a_row
     cdef const Axis *along = &problem.a_k
-    cdef int64_t i, p, steps
+    cdef int64_t i, p = 0, steps
     a_row[0] = gap(across, row) if rows > 1 else 1
     a_k[0] = gap(along, k_begin) if k > 1 else 1
     if even_k and evenly_spaced(across, row, rows, a_row[0]):
         return a + at(across, row) + at(along, k_begin)
     a_row[0], a_k[0] = HW_SEGMENT + PAD, 1
-    for i in range(rows):
-        p = 0
-        while p < k:
-            steps = run_of(along, k_begin + p, k - p, 1)
+    while p < k:
+        steps = run_of(along, k_begin + p, k - p, 1)
+        for i in range(rows):
             source = a + at(across, row + i) + at(along, k_begin + p)
             if steps > 1:
                 memcpy(strip + i * a_row[0] + p, source, steps * sizeof(real))
             else:
                 strip[i * a_row[0] + p] = source[0]
-            p += steps
+        p += steps
     return strip
