@@ -17,13 +17,13 @@ Nothing here decides a bit of the result: the tile does the chain, and c folds i
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from halfwave._cpu.axis cimport Axis, at, even, evenly_spaced, gap, run_of
 from halfwave._cpu.contraction cimport Contraction
 from halfwave._cpu.few_rows cimport (
     few_rows_elements, few_rows_task, few_rows_tasks, has_few_rows,
 )
 from halfwave._cpu.packing cimport (
-    PAD, Product, Spacing, ceil_div, even_steps, evenly_spaced, mostly_adjacent, pack_b, real, run_of,
-    run_tile, strip_of_a,
+    PAD, Product, ceil_div, even_steps, mostly_adjacent, pack_b, real, run_tile, strip_of_a,
 )
 from halfwave._cpu.runtime cimport (
     HW_ACCUMULATE, HW_COLUMN_BIAS, HW_ROW_BIAS, hw_contraction_tiles, parallel_for,
@@ -91,21 +91,21 @@ cdef void edge_tile(Product *product, real *c, int64_t row, int64_t rows, int64_
     cdef real column_bias[64]
     cdef real *line
     cdef int64_t i, j, count, width = product.tile_columns
-    cdef const int64_t *to = product.c_column + column
+    cdef const Axis *to = &product.c_column
     if flags & HW_ACCUMULATE:
         for i in range(rows):
-            line = c + product.c_row[row + i]
+            line = c + at(&product.c_row, row + i)
             for j in range(columns):
-                tile[i * width + j] = line[to[j]]
+                tile[i * width + j] = line[at(to, column + j)]
     if flags & HW_COLUMN_BIAS:
         memcpy(column_bias, <const real *>product.column_bias + column, columns * sizeof(real))
     run_tile[real](product, columns * 2 <= width, rows, k, a, a_row, a_k, a_ahead, b, b_k, next,
                    next_k, tile, width, flags, <const real *>product.row_bias + row, column_bias)
     j = 0
     while j < columns:
-        count = run_of(to + j, columns - j, 1)
+        count = run_of(to, column + j, columns - j, 1)
         for i in range(rows):
-            line = c + product.c_row[row + i] + to[j]
+            line = c + at(&product.c_row, row + i) + at(to, column + j)
             if count > 1:
                 memcpy(line, tile + i * width + j, count * sizeof(real))
             else:
@@ -131,11 +131,11 @@ cdef Ahead look_ahead(const Product *product, int64_t row, int64_t rows, int64_t
     memset(&ahead, 0, sizeof(Ahead))
     if k_begin >= product.k_end or columns <= 0:
         return ahead
-    if product.a_row_adjacent and product.a_k.even:
+    if product.a_row_adjacent and even(&problem.a_k):
         ahead.steps = min(HW_SEGMENT, product.k_end - k_begin)
-        ahead.a = product.a + (problem.a_row[row] + problem.a_k[k_begin]) * size
-        ahead.a_step, ahead.a_bytes = product.a_k.stride * size, rows * size
-    if product.b_column_adjacent and product.b_k.even and product.few_strips:
+        ahead.a = product.a + (at(&problem.a_row, row) + at(&problem.a_k, k_begin)) * size
+        ahead.a_step, ahead.a_bytes = problem.a_k.stride * size, rows * size
+    if product.b_column_adjacent and even(&problem.b_k) and product.few_strips:
         ahead.column, ahead.columns, ahead.k_begin = column, columns, k_begin
     return ahead
 
@@ -180,14 +180,15 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
     cdef int64_t group = 0, group_end = 0       # rows of a packed together
     cdef int64_t a_row = 0, a_k = 0, a_ahead, b_k, k_begin, k, strip, panel, row, rows, column, columns
     cdef int64_t i, stride
-    cdef bint even, even_k
+    cdef bint even_rows, even_k
     cdef int flags
     cdef Ahead ahead
     cdef real *c = <real *>product.c
+    cdef real *to
     for panel in range(panel_begin, panel_end):
         column = panel * width
         fits[panel - panel_begin] = (
-            problem.columns - column >= width and evenly_spaced(product.c_column + column, width, 1))
+            problem.columns - column >= width and evenly_spaced(&product.c_column, column, width, 1))
     if product.b_in_place:
         in_place = total // width * width
     pitch = width if (total - in_place) * 2 > width else width // 2
@@ -213,12 +214,12 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
             if product.a_across:
                 if row + rows > group_end or strip == strip_begin:
                     group, group_end = row, min(row + product.a_width, problem.rows)
-                    a = <const real *>product.a + problem.a_row[row] + problem.a_k[k_begin]
+                    a = <const real *>product.a + at(&problem.a_row, row) + at(&problem.a_k, k_begin)
                     if real is float:
-                        product.tiles.copy_f32(k, a, product.a_k.stride, 0, group_end - group,
+                        product.tiles.copy_f32(k, a, problem.a_k.stride, 0, group_end - group,
                                                strip_memory, 0, product.a_width)
                     else:
-                        product.tiles.copy_f64(k, a, product.a_k.stride, 0, group_end - group,
+                        product.tiles.copy_f64(k, a, problem.a_k.stride, 0, group_end - group,
                                                strip_memory, 0, product.a_width)
                 a, a_row, a_k = strip_memory + row - group, 1, product.a_width
             else:
@@ -226,9 +227,10 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                                      &a_k)
             a_ahead = 0         # of the next strip, to be asked for by the first tile of this one
             if even_k and a_k == 1 and a != strip_memory and strip + 1 < strip_end and k > FEW_STEPS:
-                a_ahead = problem.a_row[row + rows] - problem.a_row[row]
-            stride = product.c_row[row + 1] - product.c_row[row] if rows > 1 else 0
-            even = evenly_spaced(product.c_row + row, rows, stride)
+                a_ahead = at(&problem.a_row, row + rows) - at(&problem.a_row, row)
+            stride = gap(&product.c_row, row) if rows > 1 else 0
+            even_rows = evenly_spaced(&product.c_row, row, rows, stride)
+            to = c + at(&product.c_row, row)
             for panel in range(panel_begin, panel_end):
                 i = panel - panel_begin
                 column = panel * width
@@ -236,23 +238,24 @@ cdef void some_panels(Product *product, int64_t strip_begin, int64_t strip_end, 
                     ask_for_a(&ahead, (strip - strip_begin) * (panel_end - panel_begin) + i, tiles)
                 next = NULL
                 if i * width < ahead.columns and (strip - strip_begin) == i % (strip_end - strip_begin):
-                    next = (<const real *>product.b + problem.b_column[ahead.column + i * width]
-                            + problem.b_k[ahead.k_begin])
+                    next = (<const real *>product.b + at(&problem.b_column, ahead.column + i * width)
+                            + at(&problem.b_k, ahead.k_begin))
                 if i * width < in_place:
-                    b = <const real *>product.b + problem.b_k[k_begin] + problem.b_column[column]
-                    b_k = product.b_k.stride
+                    b = <const real *>product.b + at(&problem.b_k, k_begin)
+                    b += at(&problem.b_column, column)
+                    b_k = problem.b_k.stride
                 else:
                     b, b_k = packing + i * panel_size, pitch
-                if even and fits[i]:
+                if even_rows and fits[i]:
                     run_tile[real](
                         product, False, rows, k, a, a_row, a_k, a_ahead, b, b_k, next,
-                        product.b_k.stride, c + product.c_row[row] + product.c_column[column],
-                        stride, flags, <const real *>product.row_bias + row,
+                        problem.b_k.stride, to + at(&product.c_column, column), stride, flags,
+                        <const real *>product.row_bias + row,
                         <const real *>product.column_bias + column)
                 else:
                     columns = min(width, problem.columns - column)
                     edge_tile[real](product, c, row, rows, column, columns, k, a, a_row, a_k, a_ahead,
-                                    b, b_k, next, product.b_k.stride, flags)
+                                    b, b_k, next, problem.b_k.stride, flags)
                 a_ahead = 0
         k_begin += k
 
@@ -270,13 +273,6 @@ cdef void block_task(void *context, int64_t index, int worker) noexcept nogil:
 # ---- one product ----------------------------------------------------------------------------------
 
 
-cdef Spacing spacing(const int64_t *offsets, int64_t count) noexcept nogil:
-    cdef Spacing result
-    result.stride = offsets[1] - offsets[0] if count > 1 else 1
-    result.even = evenly_spaced(offsets, count, result.stride)
-    return result
-
-
 cdef void survey(Product *product, const Contraction *problem,
                  const hw_contraction_tiles *tiles) noexcept nogil:
     cdef int64_t width, rows, elements, k = min(problem.k, HW_SEGMENT)
@@ -286,24 +282,21 @@ cdef void survey(Product *product, const Contraction *problem,
     product.tile_columns = width = tiles.columns_f32 if problem.itemsize == 4 else tiles.columns_f64
     product.c_row = problem.c_row
     product.c_column = problem.c_column
-    product.a_k = spacing(problem.a_k, problem.k)
-    product.b_k = spacing(problem.b_k, problem.k)
-    product.b_column = spacing(problem.b_column, problem.columns)
-    product.b_rows_adjacent = (product.b_k.even and product.b_column.even
-                               and product.b_column.stride == 1)
+    product.b_rows_adjacent = (even(&problem.b_k) and even(&problem.b_column)
+                               and problem.b_column.stride == 1)
     product.b_in_place = (
         product.b_rows_adjacent
-        and 0 <= product.b_k.stride * problem.itemsize <= BYTES_IN_PLACE // k)
-    product.a_row_adjacent = problem.rows > 1 and evenly_spaced(problem.a_row, problem.rows, 1)
-    product.b_column_adjacent = problem.columns > 1 and mostly_adjacent(problem.b_column,
+        and 0 <= problem.b_k.stride * problem.itemsize <= BYTES_IN_PLACE // k)
+    product.a_row_adjacent = problem.rows > 1 and evenly_spaced(&problem.a_row, 0, problem.rows, 1)
+    product.b_column_adjacent = problem.columns > 1 and mostly_adjacent(&problem.b_column, 0,
                                                                         problem.columns)
-    product.b_k_adjacent = mostly_adjacent(problem.b_k, problem.k)
+    product.b_k_adjacent = mostly_adjacent(&problem.b_k, 0, problem.k)
     product.few_strips = problem.rows <= FEW_STRIPS * ROWS_IN_PLACE
     product.panels = ceil_div(problem.columns, width)
     rows = min(tiles.rows, ROWS_IN_PLACE)
     low = rows * problem.itemsize * 2 < LINE
-    product.a_across = product.a_row_adjacent and product.a_k.even and (
-        product.a_k.stride * problem.itemsize % SAME_SET == 0
+    product.a_across = product.a_row_adjacent and even(&problem.a_k) and (
+        problem.a_k.stride * problem.itemsize % SAME_SET == 0
         or (low and product.panels >= MANY_PANELS))
     product.a_width = width // 2 if low else width
     product.strips = ceil_div(problem.rows, rows)

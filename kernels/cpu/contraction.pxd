@@ -1,8 +1,10 @@
 """The blocked contraction that matmul and every convolution pass are an instance of."""
 from libc.stdint cimport int64_t
 
+from halfwave._cpu.axis cimport Axis
+
 # c[slice, i, j] = fold over segments of chains over p of a[slice, i, p] * b[slice, p, j], + bias.
-# Every operand is memory plus offsets in elements: a[a_slice[s] + a_row[i] + a_k[p]], and so on; that
+# Every operand is memory plus offsets: a[at(a_slice, s) + at(a_row, i) + at(a_k, p)], and so on; that
 # is how strides, layouts, padding and im2col look the same from here.
 cdef struct Contraction:
     int64_t itemsize            # 4 or 8
@@ -10,24 +12,18 @@ cdef struct Contraction:
     const void *a
     const void *b
     void *c
-    const int64_t *a_slice
-    const int64_t *a_row
-    const int64_t *a_k
-    const int64_t *b_slice
-    const int64_t *b_k
-    const int64_t *b_column
-    const int64_t *c_slice
-    const int64_t *c_row
-    const int64_t *c_column
-    const void *row_bias        # one of the two, or none: bias[bias_slice[s] + i] or [… + j]
+    Axis a_slice, a_row, a_k
+    Axis b_slice, b_k, b_column
+    Axis c_slice, c_row, c_column
+    const void *row_bias        # one of the two, or none: bias[at(bias_slice, s) + i] or [… + j]
     const void *column_bias
-    const int64_t *bias_slice
+    Axis bias_slice
 
 cdef int contract(const Contraction *problem) except -1 nogil
 
-# Offsets of the elements of `dims` dimensions in C order: base + sum of index * stride.
-cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *shape,
-                       const int64_t *strides) noexcept nogil
+# The axis of `dims` dimensions in C order: sums of index * stride. What is not even takes the next part
+# of the table.
+cdef Axis axis_of(int64_t **table, int dims, const int64_t *shape, const int64_t *strides) noexcept nogil
 
 # Memory for that many offsets, to be freed; NULL also where their bytes are no size_t: a broadcast axis
 # may be longer than memory.

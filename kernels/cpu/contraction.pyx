@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
+from halfwave._cpu.axis cimport Axis, at, gap
 from halfwave._cpu.blocked cimport multiply, survey
 from halfwave._cpu.packing cimport Product, ceil_div, real
 from halfwave._cpu.runtime cimport (
@@ -26,8 +27,6 @@ cdef struct Work:
     int64_t supers
     bint apart                      # sums go to partials first: of several supers, or if c is scattered
     char *partials                  # [slice][super][row][column]
-    const int64_t *dense_row
-    const int64_t *dense_column
 
 
 cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super,
@@ -35,21 +34,20 @@ cdef void set_product(Work *work, Product *product, int64_t slice, int64_t super
     cdef const Contraction *problem = work.product.problem
     cdef int64_t size = problem.itemsize
     product[0] = work.product
-    product.a = <const char *>problem.a + problem.a_slice[slice] * size
-    product.b = <const char *>problem.b + problem.b_slice[slice] * size
+    product.a = <const char *>problem.a + at(&problem.a_slice, slice) * size
+    product.b = <const char *>problem.b + at(&problem.b_slice, slice) * size
     product.k_begin = super * HW_SUPER_SEGMENT
     product.k_end = min(product.k_begin + HW_SUPER_SEGMENT, problem.k)
     if work.apart:
         product.c = partial
-        product.c_row = work.dense_row
-        product.c_column = work.dense_column
+        product.c_row, product.c_column = Axis(NULL, problem.columns), Axis(NULL, 1)
     else:
-        product.c = <char *>problem.c + problem.c_slice[slice] * size
+        product.c = <char *>problem.c + at(&problem.c_slice, slice) * size
         if problem.row_bias != NULL:
-            product.row_bias = <const char *>problem.row_bias + problem.bias_slice[slice] * size
+            product.row_bias = <const char *>problem.row_bias + at(&problem.bias_slice, slice) * size
         if problem.column_bias != NULL:
             product.column_bias = (<const char *>problem.column_bias
-                                   + problem.bias_slice[slice] * size)
+                                   + at(&problem.bias_slice, slice) * size)
 
 
 cdef void product_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -74,20 +72,20 @@ cdef void fold_row(Fold *fold, int64_t row, real typed) noexcept nogil:
     """c = (c + partial) for each super in order, + bias after the last."""
     cdef const Contraction *problem = fold.problem
     cdef int64_t slice = fold.slice, size = problem.rows * problem.columns, j, super
-    cdef real *c = (<real *>problem.c + problem.c_slice[slice]) + problem.c_row[row]
+    cdef real *c = (<real *>problem.c + at(&problem.c_slice, slice)) + at(&problem.c_row, row)
     cdef const real *partial = <const real *>fold.partials + row * problem.columns
     cdef int64_t total = ceil_div(problem.k, HW_SUPER_SEGMENT)
     cdef real value
     for j in range(problem.columns):
-        value = partial[j] if fold.first == 0 else c[problem.c_column[j]] + partial[j]
+        value = partial[j] if fold.first == 0 else c[at(&problem.c_column, j)] + partial[j]
         for super in range(1, fold.supers):
             value = value + partial[super * size + j]
         if fold.first + fold.supers == total:
             if problem.row_bias != NULL:
-                value = value + (<const real *>problem.row_bias)[problem.bias_slice[slice] + row]
+                value = value + (<const real *>problem.row_bias)[at(&problem.bias_slice, slice) + row]
             if problem.column_bias != NULL:
-                value = value + (<const real *>problem.column_bias)[problem.bias_slice[slice] + j]
-        c[problem.c_column[j]] = value
+                value = value + (<const real *>problem.column_bias)[at(&problem.bias_slice, slice) + j]
+        c[at(&problem.c_column, j)] = value
 
 
 cdef void fold_task(void *context, int64_t row, int worker) noexcept nogil:
@@ -108,17 +106,17 @@ cdef void empty_sum_task(void *context, int64_t index, int worker) noexcept nogi
 
 
 cdef void empty_sum(const Contraction *problem, int64_t slice, real typed) noexcept nogil:
-    cdef real *c = <real *>problem.c + problem.c_slice[slice]
+    cdef real *c = <real *>problem.c + at(&problem.c_slice, slice)
     cdef int64_t i, j
     cdef real value
     for i in range(problem.rows):
         for j in range(problem.columns):
             value = 0
             if problem.row_bias != NULL:
-                value += (<const real *>problem.row_bias)[problem.bias_slice[slice] + i]
+                value += (<const real *>problem.row_bias)[at(&problem.bias_slice, slice) + i]
             if problem.column_bias != NULL:
-                value += (<const real *>problem.column_bias)[problem.bias_slice[slice] + j]
-            c[problem.c_row[i] + problem.c_column[j]] = value
+                value += (<const real *>problem.column_bias)[at(&problem.bias_slice, slice) + j]
+            c[at(&problem.c_row, i) + at(&problem.c_column, j)] = value
 
 
 cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
@@ -128,15 +126,15 @@ cdef Contraction lanes_across_columns(const Contraction *given) noexcept nogil:
     since that operand is read in place, in order.
     """
     cdef Contraction problem = given[0]
-    cdef bint rows_adjacent = given.rows > 1 and given.c_row[1] - given.c_row[0] == 1
-    cdef bint columns_adjacent = given.columns > 1 and given.c_column[1] - given.c_column[0] == 1
+    cdef bint rows_adjacent = given.rows > 1 and gap(&given.c_row, 0) == 1
+    cdef bint columns_adjacent = given.columns > 1 and gap(&given.c_column, 0) == 1
     cdef bint transpose = rows_adjacent and not columns_adjacent
     if given.columns < 8 and given.rows > given.columns:
         transpose = True
     elif given.rows < 8 and given.columns > given.rows:
         transpose = False
     elif (given.k >= LONG and given.columns >= 2 * given.rows and columns_adjacent
-            and given.a_row[1] - given.a_row[0] == 1 and given.b_column[1] - given.b_column[0] == 1):
+            and gap(&given.a_row, 0) == 1 and gap(&given.b_column, 0) == 1):
         transpose = True
     if transpose:
         problem.rows, problem.columns = given.columns, given.rows
@@ -154,9 +152,8 @@ cdef int contract(const Contraction *given) except -1 nogil:
     cdef Work work
     cdef Product product
     cdef Fold fold
-    cdef int64_t slice, super, i, memory, products, partial_bytes
+    cdef int64_t slice, super, memory, products, partial_bytes
     cdef int threads
-    cdef int64_t *dense
     cdef char *workspace
     cdef bint whole_products
     if problem.slices == 0 or problem.rows == 0 or problem.columns == 0:
@@ -167,7 +164,7 @@ cdef int contract(const Contraction *given) except -1 nogil:
     survey(&work.product, &problem, tiles().contraction)
     work.supers = ceil_div(problem.k, HW_SUPER_SEGMENT)
     work.apart = work.supers > 1 or (problem.k >= LONG and problem.columns > 1
-                                     and problem.c_column[1] - problem.c_column[0] != 1)
+                                     and gap(&problem.c_column, 0) != 1)
     products = problem.slices * work.supers
     threads = worthwhile_threads(
         <double>problem.slices * problem.rows * problem.columns * problem.k / 32)
@@ -179,21 +176,12 @@ cdef int contract(const Contraction *given) except -1 nogil:
         threads = <int>products
     memory = work.product.packing_bytes * threads
     if work.apart:
-        memory += ceil_div((products if whole_products else 1) * partial_bytes, 64) * 64
-        memory += 8 * (problem.rows + problem.columns)
+        memory += (products if whole_products else 1) * partial_bytes
     workspace = <char *>workspace_take(memory)
     try:
         work.product.packing = workspace
         if work.apart:
             work.partials = workspace + work.product.packing_bytes * threads
-            dense = <int64_t *>(work.partials + ceil_div(
-                (products if whole_products else 1) * partial_bytes, 64) * 64)
-            for i in range(problem.rows):
-                dense[i] = i * problem.columns
-            for i in range(problem.columns):
-                dense[problem.rows + i] = i
-            work.dense_row = dense
-            work.dense_column = dense + problem.rows
         fold.problem = &problem
         if whole_products:
             parallel_for(product_task, &work, products, threads)
@@ -218,6 +206,23 @@ cdef int contract(const Contraction *given) except -1 nogil:
         return 0
     finally:
         workspace_give(workspace)
+
+
+cdef Axis axis_of(int64_t **table, int dims, const int64_t *shape, const int64_t *strides) noexcept nogil:
+    cdef int64_t *offsets = table[0]
+    cdef int64_t count = 1, stride = 1
+    cdef bint even = True
+    cdef int i
+    for i in range(dims - 1, -1, -1):
+        if shape[i] != 1:
+            even = even and (count == 1 or strides[i] == count * stride)
+            stride = strides[i] if count == 1 else stride
+            count *= shape[i]
+    if even:
+        return Axis(NULL, stride)
+    fill_offsets(offsets, 0, dims, shape, strides)
+    table[0] += count
+    return Axis(offsets, 0)
 
 
 cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *shape,

@@ -1,4 +1,4 @@
-"""2-D convolution, its three passes, as contractions over offset tables (an implicit im2col).
+"""2-D convolution, its three passes, as contractions over axes with offsets (an implicit im2col).
 
 With x of N × C × H × W, w of O × C/groups × R × S, and (i, j) an output position, per group:
 
@@ -17,7 +17,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from halfwave._cpu.contraction cimport Contraction, contract, fill_offsets, offsets_memory
+from halfwave._cpu.axis cimport Axis
+from halfwave._cpu.contraction cimport Contraction, axis_of, contract, offsets_memory
 from halfwave._cpu.direct cimport correlate, correlates
 from halfwave._cpu.direct_plan cimport MOST_SPREAD, Correlation, Taps
 from halfwave._cpu.direct_weight cimport correlate_weight
@@ -133,23 +134,8 @@ cdef class Tables:
         self.problem.row_bias = self.problem.column_bias = NULL
         return 0
 
-    cdef int64_t *every(self, int64_t count, int64_t stride) noexcept:
-        """0, stride, 2 · stride, …"""
-        return self.grid(1, &count, &stride)
-
-    cdef int64_t *grid(self, int dims, const int64_t *shape, const int64_t *strides) noexcept:
-        cdef int64_t *offsets = self.next
-        cdef int64_t size = 1
-        cdef int i
-        for i in range(dims):
-            size *= shape[i]
-        if size:
-            fill_offsets(offsets, 0, dims, shape, strides)
-        self.next += size
-        return offsets
-
-    cdef int64_t *slices_of(self, int64_t stride) noexcept:
-        return self.every(self.problem.slices, stride)
+    cdef Axis grid(self, const int64_t *shape, const int64_t *strides) noexcept:
+        return axis_of(&self.next, 3, shape, strides)
 
 # ---- the passes -----------------------------------------------------------------------------------
 
@@ -210,18 +196,18 @@ def forward(x, w, bias, y, int64_t stride_h, int64_t stride_w, int64_t top, int6
     cdef int64_t *taps = [vw.shape[C], vw.shape[R], vw.shape[S]]
     problem.itemsize = vy.itemsize
     problem.a, problem.b, problem.c = vw.data, vx.data, vy.data
-    problem.a_slice = tables.slices_of(outputs * vw.strides[O])
-    problem.b_slice = tables.slices_of(vw.shape[C] * vx.strides[C])
-    problem.c_slice = tables.slices_of(outputs * vy.strides[C])
-    problem.bias_slice = tables.slices_of(outputs)
-    problem.a_row = tables.every(outputs, vw.strides[O])
-    problem.a_k = tables.grid(3, taps, [vw.strides[C], vw.strides[R], vw.strides[S]])
-    problem.b_k = tables.grid(3, taps, [vx.strides[C], dilation_h * vx.strides[H],
-                                        dilation_w * vx.strides[W]])
-    problem.b_column = tables.grid(3, positions, [vx.strides[N], stride_h * vx.strides[H],
-                                                  stride_w * vx.strides[W]])
-    problem.c_row = tables.every(outputs, vy.strides[C])
-    problem.c_column = tables.grid(3, positions, [vy.strides[N], vy.strides[H], vy.strides[W]])
+    problem.a_slice = Axis(NULL, outputs * vw.strides[O])
+    problem.b_slice = Axis(NULL, vw.shape[C] * vx.strides[C])
+    problem.c_slice = Axis(NULL, outputs * vy.strides[C])
+    problem.bias_slice = Axis(NULL, outputs)
+    problem.a_row = Axis(NULL, vw.strides[O])
+    problem.a_k = tables.grid(taps, [vw.strides[C], vw.strides[R], vw.strides[S]])
+    problem.b_k = tables.grid(taps, [vx.strides[C], dilation_h * vx.strides[H],
+                                     dilation_w * vx.strides[W]])
+    problem.b_column = tables.grid(positions, [vx.strides[N], stride_h * vx.strides[H],
+                                               stride_w * vx.strides[W]])
+    problem.c_row = Axis(NULL, vy.strides[C])
+    problem.c_column = tables.grid(positions, [vy.strides[N], vy.strides[H], vy.strides[W]])
     if bias is not None:
         problem.row_bias = vb.data
     with nogil:
@@ -259,18 +245,18 @@ def backward_weight(dy, x, dw, int64_t stride_h, int64_t stride_w, int64_t top, 
     cdef int64_t *taps = [vdw.shape[C], vdw.shape[R], vdw.shape[S]]
     problem.itemsize = vdw.itemsize
     problem.a, problem.b, problem.c = vdy.data, vx.data, vdw.data
-    problem.a_slice = tables.slices_of(outputs * vdy.strides[C])
-    problem.b_slice = tables.slices_of(vdw.shape[C] * vx.strides[C])
-    problem.c_slice = tables.slices_of(outputs * vdw.strides[O])
-    problem.bias_slice = tables.slices_of(0)
-    problem.a_row = tables.every(outputs, vdy.strides[C])
-    problem.a_k = tables.grid(3, positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
-    problem.b_k = tables.grid(3, positions, [vx.strides[N], stride_h * vx.strides[H],
-                                             stride_w * vx.strides[W]])
-    problem.b_column = tables.grid(3, taps, [vx.strides[C], dilation_h * vx.strides[H],
-                                             dilation_w * vx.strides[W]])
-    problem.c_row = tables.every(outputs, vdw.strides[O])
-    problem.c_column = tables.grid(3, taps, [vdw.strides[C], vdw.strides[R], vdw.strides[S]])
+    problem.a_slice = Axis(NULL, outputs * vdy.strides[C])
+    problem.b_slice = Axis(NULL, vdw.shape[C] * vx.strides[C])
+    problem.c_slice = Axis(NULL, outputs * vdw.strides[O])
+    problem.bias_slice = Axis(NULL, 0)
+    problem.a_row = Axis(NULL, vdy.strides[C])
+    problem.a_k = tables.grid(positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
+    problem.b_k = tables.grid(positions, [vx.strides[N], stride_h * vx.strides[H],
+                                          stride_w * vx.strides[W]])
+    problem.b_column = tables.grid(taps, [vx.strides[C], dilation_h * vx.strides[H],
+                                          dilation_w * vx.strides[W]])
+    problem.c_row = Axis(NULL, vdw.strides[O])
+    problem.c_column = tables.grid(taps, [vdw.strides[C], vdw.strides[R], vdw.strides[S]])
     with nogil:
         contract(problem)
 
@@ -382,19 +368,19 @@ cdef int backward_residue(View *vdy, View *vw, View *vdx, Residue *down, Residue
                                        + across.first_output * vdy.strides[W])
     problem.c = vdx.data + itemsize * (down.first * vdx.strides[H]
                                        + across.first * vdx.strides[W])
-    problem.a_slice = tables.slices_of(outputs * vw.strides[O])
-    problem.b_slice = tables.slices_of(outputs * vdy.strides[C])
-    problem.c_slice = tables.slices_of(inputs * vdx.strides[C])
-    problem.bias_slice = tables.slices_of(0)
-    problem.a_row = tables.every(inputs, vw.strides[C])
-    problem.a_k = tables.grid(3, taps, [vw.strides[O], down.tap_step * vw.strides[R],
-                                        across.tap_step * vw.strides[S]])
-    problem.b_k = tables.grid(3, taps, [vdy.strides[C], -down.output_step * vdy.strides[H],
-                                        -across.output_step * vdy.strides[W]])
-    problem.b_column = tables.grid(3, positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
-    problem.c_row = tables.every(inputs, vdx.strides[C])
-    problem.c_column = tables.grid(3, positions, [vdx.strides[N], stride_h * vdx.strides[H],
-                                                  stride_w * vdx.strides[W]])
+    problem.a_slice = Axis(NULL, outputs * vw.strides[O])
+    problem.b_slice = Axis(NULL, outputs * vdy.strides[C])
+    problem.c_slice = Axis(NULL, inputs * vdx.strides[C])
+    problem.bias_slice = Axis(NULL, 0)
+    problem.a_row = Axis(NULL, vw.strides[C])
+    problem.a_k = tables.grid(taps, [vw.strides[O], down.tap_step * vw.strides[R],
+                                     across.tap_step * vw.strides[S]])
+    problem.b_k = tables.grid(taps, [vdy.strides[C], -down.output_step * vdy.strides[H],
+                                     -across.output_step * vdy.strides[W]])
+    problem.b_column = tables.grid(positions, [vdy.strides[N], vdy.strides[H], vdy.strides[W]])
+    problem.c_row = Axis(NULL, vdx.strides[C])
+    problem.c_column = tables.grid(positions, [vdx.strides[N], stride_h * vdx.strides[H],
+                                               stride_w * vdx.strides[W]])
     with nogil:
         contract(problem)
     return 0

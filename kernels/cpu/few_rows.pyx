@@ -7,9 +7,10 @@ transposed: eight scalar chains at a time each go along their own line of b.
 """
 from libc.stdint cimport int64_t
 
+from halfwave._cpu.axis cimport at, run_of
 from halfwave._cpu.contraction cimport Contraction
 from halfwave._cpu.packing cimport (
-    PAD, Product, ceil_div, even_steps, pack_b, real, run_of, run_tile, strip_of_a,
+    PAD, Product, ceil_div, even_steps, pack_b, real, run_tile, strip_of_a,
 )
 from halfwave._cpu.runtime cimport HW_RESUME
 
@@ -81,7 +82,7 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
     cdef int64_t panel_end = product.panels * (index + 1) // product.column_chunks
     cdef int64_t first = panel_begin * width
     cdef int64_t line_length = (panel_end - panel_begin) * width + PAD
-    cdef int64_t k_begin = product.k_begin, k_end, at, k, panel, column, columns
+    cdef int64_t k_begin = product.k_begin, k_end, begin, k, panel, column, columns
     cdef int64_t steps = steps_at_once(product)
     cdef int64_t strip, row, height, a_row = 0, a_k = 0, b_k = 0, i, j
     cdef const real *a
@@ -99,41 +100,42 @@ cdef void few_rows(Product *product, int64_t index, real *packing) noexcept nogi
         a = strip_of_a[real](product, 0, rows, k_begin, k,
                              product.a_row_adjacent and even_steps(product, k_begin, k), strip_memory,
                              &a_row, &a_k)
-        at = k_begin
-        while at < k_end:
-            k = min(steps, k_end - at)
+        begin = k_begin
+        while begin < k_end:
+            k = min(steps, k_end - begin)
             for panel in range(panel_begin, panel_end):
                 column = panel * width
                 columns = min(width, problem.columns - column)
                 if product.b_rows_adjacent and columns == width:
-                    b = <const real *>product.b + problem.b_k[at] + problem.b_column[column]
-                    b_k = product.b_k.stride
-                    next = b + steps * b_k if at + 2 * steps <= product.k_end else NULL
+                    b = <const real *>product.b + at(&problem.b_k, begin)
+                    b += at(&problem.b_column, column)
+                    b_k = problem.b_k.stride
+                    next = b + steps * b_k if begin + 2 * steps <= product.k_end else NULL
                 else:
                     b_k = width if columns * 2 > width else width // 2
-                    pack_b[real](product, column, columns, at, k, packing, 0, b_k)
+                    pack_b[real](product, column, columns, begin, k, packing, 0, b_k)
                     b, next = packing, NULL
                 for strip in range(product.strips):
                     row = rows * strip // product.strips
                     height = rows * (strip + 1) // product.strips - row
                     run_tile[real](product, columns * 2 <= width, height, k,
-                                   a + row * a_row + (at - k_begin) * a_k, a_row, a_k, 0,
+                                   a + row * a_row + (begin - k_begin) * a_k, a_row, a_k, 0,
                                    b, b_k, next, b_k, chains + row * line_length + column - first,
-                                   line_length, HW_RESUME if at > k_begin else 0, NULL, NULL)
+                                   line_length, HW_RESUME if begin > k_begin else 0, NULL, NULL)
                     next = NULL
-            at += k
+            begin += k
         for i in range(rows):
-            line = c + product.c_row[i]
+            line = c + at(&product.c_row, i)
             for j in range(first, min(panel_end * width, problem.columns)):
                 value = chains[i * line_length + j - first]
                 if k_begin > product.k_begin:
-                    value = line[product.c_column[j]] + value
+                    value = line[at(&product.c_column, j)] + value
                 if k_end == product.k_end:
                     if product.row_bias != NULL:
                         value = value + (<const real *>product.row_bias)[i]
                     if product.column_bias != NULL:
                         value = value + (<const real *>product.column_bias)[j]
-                line[product.c_column[j]] = value
+                line[at(&product.c_column, j)] = value
         k_begin = k_end
 
 
@@ -143,7 +145,7 @@ cdef void lines_of_b(Product *product, int64_t index, real *packing) noexcept no
     cdef int64_t first = product.panels * index // product.column_chunks * product.tile_columns
     cdef int64_t end = min(product.panels * (index + 1) // product.column_chunks
                            * product.tile_columns, problem.columns)
-    cdef int64_t at[CHAINS]
+    cdef int64_t lines[CHAINS]
     cdef real sums[CHAINS]
     cdef int64_t column, k_begin, k, p, steps, i, a_row = 0, a_k = 0
     cdef const real *a
@@ -154,7 +156,7 @@ cdef void lines_of_b(Product *product, int64_t index, real *packing) noexcept no
     column = first
     while column < end:
         for i in range(CHAINS):     # beyond the last column: that one again
-            at[i] = problem.b_column[min(column + i, end - 1)]
+            lines[i] = at(&problem.b_column, min(column + i, end - 1))
         k_begin = product.k_begin
         while k_begin < product.k_end:
             k = min(HW_SEGMENT, product.k_end - k_begin)
@@ -164,15 +166,16 @@ cdef void lines_of_b(Product *product, int64_t index, real *packing) noexcept no
                 sums[i] = 0
             p = 0
             while p < k:
-                steps = k if product.b_k.even else run_of(problem.b_k + k_begin + p, k - p, 1)
-                b = <const real *>product.b + problem.b_k[k_begin + p]
+                steps = run_of(&problem.b_k, k_begin + p, k - p, 1)
+                b = <const real *>product.b + at(&problem.b_k, k_begin + p)
                 if real is float:
-                    product.tiles.chains_f32(steps, a + p * a_k, a_k, b, at, sums)
+                    product.tiles.chains_f32(steps, a + p * a_k, a_k, b, lines, sums)
                 else:
-                    product.tiles.chains_f64(steps, a + p * a_k, a_k, b, at, sums)
+                    product.tiles.chains_f64(steps, a + p * a_k, a_k, b, lines, sums)
                 p += steps
             for i in range(min(CHAINS, end - column)):
-                to = <real *>product.c + product.c_row[0] + product.c_column[column + i]
+                to = <real *>product.c + at(&product.c_row, 0)
+                to += at(&product.c_column, column + i)
                 value = sums[i]
                 if k_begin > product.k_begin:
                     value = to[0] + value

@@ -1,4 +1,4 @@
-"""Matrix products: offset tables for the contraction, from arrays of any strides.
+"""Matrix products: the axes of the contraction, from arrays of any strides.
 
 product(a, b, bias, out, slices, rows, columns, contracted) reads the dimensions of
     a as (slices…, rows…, contracted…),  b as (slices…, contracted…, columns…),
@@ -7,12 +7,11 @@ so that forward and both backward passes, batches and sums over a broadcast batc
 transposed views. Each group of dimensions is flattened in C order; that is the contracted order.
 """
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
-from halfwave._cpu.contraction cimport (
-    Contraction, contract, fill_offsets, offsets_memory,
-)
+from halfwave._cpu.axis cimport Axis
+from halfwave._cpu.contraction cimport Contraction, axis_of, contract, offsets_memory
 from halfwave._cpu.runtime cimport Hold, Plain, View, fresh
 
 
@@ -24,12 +23,8 @@ cdef int64_t group_size(const View *view, int first, int dims) noexcept nogil:
     return size
 
 
-cdef int64_t *group_offsets(int64_t **table, const View *view, int first, int dims) noexcept nogil:
-    """Fills the next part of the table with one group's offsets; returns where it begins."""
-    cdef int64_t *offsets = table[0]
-    fill_offsets(offsets, 0, dims, view.shape + first, view.strides + first)
-    table[0] += group_size(view, first, dims)
-    return offsets
+cdef Axis group(int64_t **table, const View *view, int first, int dims) noexcept nogil:
+    return axis_of(table, dims, view.shape + first, view.strides + first)
 
 
 def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
@@ -39,7 +34,6 @@ def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
     cdef Contraction problem
     cdef int64_t *table
     cdef int64_t *next
-    cdef int64_t i
     hold.view(a, &view_a, False)
     hold.view(b, &view_b, False)
     hold.view(out, &view_c, True)
@@ -62,19 +56,16 @@ def product(a, b, bias, out, int slices, int rows, int columns, int contracted):
                 raise MemoryError("no memory for the offsets of a matrix product")
         try:
             next = table
-            problem.a_slice = group_offsets(&next, &view_a, 0, slices)
-            problem.b_slice = group_offsets(&next, &view_b, 0, slices)
-            problem.c_slice = group_offsets(&next, &view_c, 0, slices)
-            problem.bias_slice = next
-            for i in range(problem.slices):
-                next[i] = 0
-            next += problem.slices
-            problem.a_row = group_offsets(&next, &view_a, slices, rows)
-            problem.a_k = group_offsets(&next, &view_a, slices + rows, contracted)
-            problem.b_k = group_offsets(&next, &view_b, slices, contracted)
-            problem.b_column = group_offsets(&next, &view_b, slices + contracted, columns)
-            problem.c_row = group_offsets(&next, &view_c, slices, rows)
-            problem.c_column = group_offsets(&next, &view_c, slices + rows, columns)
+            problem.a_slice = group(&next, &view_a, 0, slices)
+            problem.b_slice = group(&next, &view_b, 0, slices)
+            problem.c_slice = group(&next, &view_c, 0, slices)
+            problem.bias_slice = Axis(NULL, 0)
+            problem.a_row = group(&next, &view_a, slices, rows)
+            problem.a_k = group(&next, &view_a, slices + rows, contracted)
+            problem.b_k = group(&next, &view_b, slices, contracted)
+            problem.b_column = group(&next, &view_b, slices + contracted, columns)
+            problem.c_row = group(&next, &view_c, slices, rows)
+            problem.c_column = group(&next, &view_c, slices + rows, columns)
             contract(&problem)
         finally:
             free(table)
@@ -87,7 +78,6 @@ def plain(a, b, out):
     """
     cdef Plain arrays = Plain()
     cdef Contraction problem
-    cdef int64_t *table
     cdef int64_t m, n, k
     memset(&problem, 0, sizeof(Contraction))
     problem.a = arrays.add(a, False, False)
@@ -108,25 +98,9 @@ def plain(a, b, out):
         return None
     problem.itemsize = arrays.buffers[0].itemsize
     problem.slices, problem.rows, problem.columns, problem.k = 1, m, n, k
+    problem.a_row, problem.a_k = Axis(NULL, k), Axis(NULL, 1)
+    problem.b_k, problem.b_column = Axis(NULL, n), Axis(NULL, 1)
+    problem.c_row, problem.c_column = Axis(NULL, n), Axis(NULL, 1)
     with nogil:
-        table = <int64_t *>malloc(8 * (1 + 2 * m + 2 * k + n))
-        if table == NULL:
-            with gil:
-                raise MemoryError("no memory for the offsets of a matrix product")
-        try:
-            table[0] = 0
-            problem.a_slice = problem.b_slice = problem.c_slice = problem.bias_slice = table
-            problem.a_row = fill(table + 1, m, k)
-            problem.c_row = fill(table + 1 + m, m, n)
-            problem.a_k = fill(table + 1 + 2 * m, k, 1)
-            problem.b_k = fill(table + 1 + 2 * m + k, k, n)
-            problem.b_column = problem.c_column = fill(table + 1 + 2 * m + 2 * k, n, 1)
-            contract(&problem)
-        finally:
-            free(table)
+        contract(&problem)
     return out
-
-
-cdef int64_t *fill(int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    fill_offsets(offsets, 0, 1, &count, &stride)
-    return offsets

@@ -1,6 +1,7 @@
 """Operands as tiles take them: what a product is, its tiles, and packing where its offsets are not even."""
 from libc.stdint cimport int64_t
 
+from halfwave._cpu.axis cimport Axis, evenly_spaced, gap
 from halfwave._cpu.contraction cimport Contraction
 from halfwave._cpu.runtime cimport hw_contraction_tiles
 
@@ -8,22 +9,15 @@ ctypedef fused real:
     float
     double
 
-# Offsets that are evenly spaced, or not.
-cdef struct Spacing:
-    bint even
-    int64_t stride
-
 # One product of one slice over one super-segment, and the memory to pack it in.
 cdef struct Product:
     const Contraction *problem
     const hw_contraction_tiles *tiles
     int64_t tile_columns
-    Spacing a_k, b_k, b_column              # the same for all slices
     const char *a               # of the slice
     const char *b
     char *c
-    const int64_t *c_row
-    const int64_t *c_column
+    Axis c_row, c_column
     const char *row_bias
     const char *column_bias
     int64_t k_begin, k_end
@@ -44,18 +38,6 @@ cdef struct Product:
 
 cdef enum:
     PAD = 16        # elements after what would else be a power of two apart
-
-
-cdef inline int64_t run_of(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    """How many of the offsets are evenly spaced, from the first one."""
-    cdef int64_t i = 1
-    while i < count and offsets[i] - offsets[i - 1] == stride:
-        i += 1
-    return i
-
-
-cdef inline bint evenly_spaced(const int64_t *offsets, int64_t count, int64_t stride) noexcept nogil:
-    return run_of(offsets, count, stride) == count
 
 
 cdef inline void run_tile(Product *product, bint narrow, int64_t rows, int64_t k, const real *a,
@@ -79,11 +61,11 @@ cdef inline void run_tile(Product *product, bint narrow, int64_t rows, int64_t k
 
 cdef inline bint even_steps(const Product *product, int64_t k_begin, int64_t k) noexcept nogil:
     """Whether those of a are, of a segment."""
-    cdef const int64_t *along = product.problem.a_k + k_begin
-    return product.a_k.even or evenly_spaced(along, k, along[1] - along[0] if k > 1 else 1)
+    cdef const Axis *along = &product.problem.a_k
+    return k == 1 or evenly_spaced(along, k_begin, k, gap(along, k_begin))
 
 
-cdef bint mostly_adjacent(const int64_t *offsets, int64_t count) noexcept nogil
+cdef bint mostly_adjacent(const Axis *axis, int64_t first, int64_t count) noexcept nogil
 cdef void pack_b(Product *product, int64_t column, int64_t columns, int64_t k_begin, int64_t k,
                  real *panels, int64_t panel, int64_t pitch) noexcept nogil
 cdef const real *strip_of_a(Product *product, int64_t row, int64_t rows, int64_t k_begin, int64_t k,
