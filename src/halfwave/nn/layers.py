@@ -68,8 +68,7 @@ class Layer:
 def _weight(
     initializer: Initializer | None, shape: Sequence[int], layer: str, seed: int, **place: str
 ) -> Parameter:
-    name = f"{layer}.weight"
-    draw = initializer or hw.init.he_normal
+    name, draw = f"{layer}.weight", initializer or hw.init.he_normal
     return Parameter(name, draw(shape, seed=seed, stream=name, **place))
 
 
@@ -77,9 +76,8 @@ def _of_groups(initializer: Initializer | None, groups: int) -> Initializer:
     """The initializer, told of the groups if it goes by the fans, which they make smaller."""
     draw = initializer or hw.init.he_normal
     parameters = inspect.signature(draw).parameters.values()
-    if any(p.name == "groups" or p.kind is p.VAR_KEYWORD for p in parameters):
-        return partial(draw, groups=groups)
-    return draw
+    takes = any(p.name == "groups" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return partial(draw, groups=groups) if takes else draw
 
 
 class Linear(Layer):
