@@ -16,6 +16,7 @@
 
 #define HW_BLOCK 256  /* bytes */
 #define HW_AHEAD 1024 /* bytes from a block to what is asked for meanwhile */
+#define HW_LONG 2048  /* elements: below, finding where a line begins costs more than it gains */
 
 typedef int32_t any_vector __attribute__((vector_size(HW_BYTES), may_alias));
 
@@ -38,16 +39,18 @@ static inline void hw_stream_block(void *to, const void *from) {
 }
 
 /* y[i] = the expression in i, for i < n: by streaming where `past` is set. x, and z if not NULL,
- * are what is read. */
+ * are what is read. Of long results vectors begin where a line of y does. */
 #define HW_MAP_2(real, n, x, z, y, past, ...)                                             \
     do {                                                                                  \
         int64_t done = 0;                                                                 \
+        if ((past) || (n) > HW_LONG) {                                                    \
+            done = (int64_t)(-(uintptr_t)(y) % 64 / sizeof(real));                        \
+            if (done > (n)) done = (n);                                                   \
+            for (int64_t i = 0; i < done; i++) (y)[i] = (__VA_ARGS__);                    \
+        }                                                                                 \
         if (past) {                                                                       \
             enum { LENGTH = HW_BLOCK / sizeof(real) };                                    \
-            int64_t head = (int64_t)(-(uintptr_t)(y) % 64 / sizeof(real));                \
-            if (head > (n)) head = (n);                                                   \
-            for (int64_t i = 0; i < head; i++) (y)[i] = (__VA_ARGS__);                    \
-            for (done = head; done + LENGTH <= (n); done += LENGTH) {                     \
+            for (; done + LENGTH <= (n); done += LENGTH) {                                \
                 _Alignas(64) real block[LENGTH];                                          \
                 for (int64_t l = 0; l < HW_BLOCK; l += 64) {                              \
                     __builtin_prefetch((const char *)((x) + done) + HW_AHEAD + l);        \
