@@ -333,7 +333,8 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     cdef bint by_rows, small
     while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)
-                   or (product.b_in_place and rows // row_chunks >= 2 * LEAST_ROWS)
+                   or (product.b_in_place and blocks < threads
+                       and rows // row_chunks >= 2 * LEAST_ROWS)
                    or column_chunks == product.panels or (uneven and row_chunks < product.strips))
         if by_rows:
             small = rows // row_chunks < 2 * LEAST_ROWS
