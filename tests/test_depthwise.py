@@ -61,6 +61,8 @@ BORDERS = [
     case_of((2, 7, 9, 3), (3, 3)),
     case_of((1, 5, 14, 14), (3, 3)),
     case_of((3, 4, 2, 15), (3, 3)),
+    # Pixels that meet in two sets of the L1 cache.
+    case_of((2, 512, 3, 4), (3, 3)),
     # Strips that lie in the padding as a whole, and others after them.
     case_of((2, 2, 4, 30), (1, 1), 2, pads=(20, 20, 2, 1)),
     case_of((3, 17, 18, 21), (1, 3), 2, pads=(1, 2, 0, 1), dilation=(1, 2)),
@@ -237,20 +239,25 @@ def test_memory_of_all_kinds(multiplier, stride, layout, isa, rng):
 
 
 @pytest.mark.parametrize("offset", [0, 3, 8, 13])
-def test_vectors_of_channels_begin_anywhere(offset, isa, rng):
-    """Of many channels the second vector begins where memory is aligned, of arrays anywhere."""
-    case = case_of((1, 96, 5, 9), (3, 3))
+@pytest.mark.parametrize("further", [0, 4])
+def test_vectors_of_channels_begin_anywhere(offset, further, isa, rng):
+    """Of many channels the second vector begins where memory is aligned, of arrays anywhere.
 
-    def moved(v):
-        memory = np.empty(v.size + 32, np.float32)
-        begin = -(memory.ctypes.data // 4) % 16 + offset
-        memory[begin : begin + v.size] = v.ravel()
-        return memory[begin : begin + v.size].reshape(v.shape)
+    They are walked downwards where the output lies a little further than the input.
+    """
+    case = case_of((1, 99, 5, 9), (3, 3))
+
+    def moved(v, further=0):
+        memory = np.empty(5 * 9 * 128 + 2048, np.float32)
+        begin = -(memory.ctypes.data // 4) % 1024 + offset + further
+        there = memory[begin : begin + 5 * 9 * 128].reshape(1, 5, 9, 128)[..., :99]
+        there[...] = v
+        return there
 
     x, dy = (rng.standard_normal(case["x"]).astype(np.float32) for _ in range(2))
     w = rng.standard_normal(case["w"]).astype(np.float32)
     there, back = (moved(in_layout(v, "NHWC")) for v in (x, dy))
-    options, out = options_of(case, "NHWC"), moved(in_layout(x * 0, "NHWC"))
+    options, out = options_of(case, "NHWC"), moved(in_layout(x * 0, "NHWC"), further)
     geometry = [case[k] for k in ("stride", "pads", "dilation", "groups")]
     hw.conv2d(there, w, out=out, **options)
     same_bits(from_layout(out, "NHWC"), direct.conv2d(x, w, None, *geometry))

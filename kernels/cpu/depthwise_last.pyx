@@ -12,7 +12,7 @@ tables run backwards, and the outputs with them.
 Arrays beyond the caches: the pixels of a tile are too scattered for processors to foresee, so tiles
 ask for those of the next rows (1.4 to 2.4 times as fast by measurement).
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
 from halfwave._cpu.depthwise cimport (
@@ -53,6 +53,7 @@ cdef enum:
     HEIGHT = 14     # rows of a strip, at most
     LOW = 4         # and at least, where there are tasks enough for the threads else
     FAR = 8 << 20   # bytes of arrays, by measurement
+    SAME_BITS = 4096    # bytes apart, a load is taken for one of what was just stored
     LEAST = 8       # vectors of channels in a task that has not all of them
 
 cdef struct Class:              # of columns: residue, residue + step, …
@@ -80,6 +81,22 @@ cdef struct Job:
     int64_t scratch_bytes
 
 
+cdef inline void walk(const Job *job, hw_pixels *work) noexcept nogil:
+    """How the tiles go through the channels: where vectors begin, and which comes first.
+
+    Vectors of the source are aligned, more of which are loaded than of the target are stored. Where
+    the target lies a little further than the source, as processors compare addresses, the pixels to
+    load next would wait for what was just stored, so channels are walked downwards (512 of them: 1.2
+    to 1.7 times as fast, with AVX-512).
+    """
+    cdef int64_t size = job.source.itemsize, bytes = job.tiles.lanes[job.wide] * size
+    cdef int64_t pixel = job.source.strides[W] * size, apart = min(pixel & -pixel, SAME_BITS)
+    work.second = job.tiles.lanes[job.wide]
+    if work.channels >= 5 * work.second:
+        work.second -= <int64_t>(<uintptr_t>job.source.data % bytes) // size
+    work.down = 0 < (job.target.data - job.source.data) & (apart - 1) < apart // 2
+
+
 cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogil:
     """A strip of rows of a block of channels."""
     cdef Job *job = <Job *>context
@@ -90,6 +107,7 @@ cdef void correlate_task(void *context, int64_t index, int worker) noexcept nogi
     cdef hw_pixels work
     work.first = index % job.blocks * job.block
     work.channels = min(job.block, job.channels - work.first)
+    walk(job, &work)
     if job.squares[2] != NULL and last - first > 1:
         correlate_strip(job, image, first, last, tables, &work)
         return
@@ -193,11 +211,14 @@ cdef void ask_ahead(const Job *job, int64_t image, int64_t row, int64_t rows,
     work.ahead = NULL
     if not job.far or job.rows.step > 1:
         return
-    if job.rows.backward:
+    if not job.rows.backward:
+        row += rows
+    elif rows == 1:             # upwards too
+        row += 1
+        fresh = row + job.rows.padding
+    else:
         row -= 2 * rows - 1
         fresh = row + job.rows.padding - job.rows.kernel + 1
-    else:
-        row += rows
     work.ahead = source.data + source.itemsize * (image * source.strides[N]
                                                   + fresh * source.strides[H])
     work.ahead_row = source.strides[H] * source.itemsize

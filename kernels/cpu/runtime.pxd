@@ -65,6 +65,7 @@ cdef extern from "dispatch.h" nogil:
         const hw_tap *tap
     ctypedef struct hw_pixels:
         int64_t first, channels
+        int64_t second, down
         int64_t rows, across, step, apart
         const void ***x
         const void *w

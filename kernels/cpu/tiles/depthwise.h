@@ -43,6 +43,7 @@ typedef struct {
  * apart, of which row i meets x[i + r]. */
 typedef struct {
     int64_t first, channels; /* at least one vector */
+    int64_t second, down;    /* where its second vector begins; whether its last one comes first */
     int64_t rows, across, step, apart;
     const void **const *x;
     const void *w;

@@ -63,7 +63,7 @@ INLINE void TYPED(pixels_at)(const hw_pixels *job, const int n, const int across
     }
 }
 
-/* All channels from job->first; the second vector begins at `second`, the last overlaps the one
+/* All channels from job->first: the second vector begins at `second`, the last overlaps the one
  * before it. */
 #define CHANNELS(second, tile)                             \
     int64_t last = job->channels - LANES, next = (second); \
@@ -73,14 +73,23 @@ INLINE void TYPED(pixels_at)(const hw_pixels *job, const int n, const int across
         if (c == last) break;                              \
         c = next < last ? next : last;                     \
     }
-/* Where there are many, vectors are aligned from the second on. */
-#define SECOND                \
-    job->channels < 5 * LANES \
-        ? LANES               \
-        : LANES - (uintptr_t)((REAL *)job->y + job->first) % HW_BYTES / (int)sizeof(REAL)
+/* The same vectors, the last one first. */
+#define CHANNELS_DOWN(second, tile)                                                     \
+    int64_t last = job->channels - LANES, first = (second) - LANES;                     \
+    for (int64_t c = first + (last - first + LANES - 1) / LANES * LANES;; c -= LANES) { \
+        int64_t at = job->first + (c < 0 ? 0 : c < last ? c : last);                    \
+        tile;                                                                           \
+        if (c <= 0) break;                                                              \
+    }
+#define UP_OR_DOWN(tile)                 \
+    if (job->down) {                     \
+        CHANNELS_DOWN(job->second, tile) \
+    } else {                             \
+        CHANNELS(job->second, tile)      \
+    }
 #define PIXELS(n, across, step)                                             \
     static void TYPED(tile_##n##_##across##_##step)(const hw_pixels *job) { \
-        CHANNELS(SECOND, TYPED(pixels_at)(job, n, across, step, at))        \
+        UP_OR_DOWN(TYPED(pixels_at)(job, n, across, step, at))              \
     }
 #define ALL_PIXELS(across, step) \
     PIXELS(1, across, step) PIXELS(4, across, step) PIXELS(7, across, step)
@@ -157,7 +166,7 @@ INLINE void TYPED(square_at)(const hw_pixels *job, const int rows, const int n, 
 #if HW_BYTES == 64 || defined(__aarch64__)
 #define SQUARE_TILE(rows, n, side)                                          \
     static void TYPED(square_##rows##_##n##_##side)(const hw_pixels *job) { \
-        CHANNELS(SECOND, TYPED(square_at)(job, rows, n, side, at))          \
+        UP_OR_DOWN(TYPED(square_at)(job, rows, n, side, at))                \
     }
 SQUARE_TILE(2, 7, 3)
 SQUARE_TILE(3, 7, 3)
@@ -270,7 +279,8 @@ static void TYPED(add_pixels)(const hw_pixel_sums *job) {
 }
 
 #undef ADD
-#undef SECOND
 #undef PIXELS
 #undef ALL_PIXELS
 #undef CHANNELS
+#undef CHANNELS_DOWN
+#undef UP_OR_DOWN
