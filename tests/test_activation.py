@@ -102,21 +102,37 @@ def test_prelu(shape, axis, shared, dtype, make, rng):
         assert np.all(np.abs(dalpha - terms.sum(others)) <= bound)
 
 
+def results_by_line(shape, dtype):
+    """Memory of that shape that begins at every element of a line, among sevens that must stay."""
+    size = int(np.prod(shape))
+    memory = np.empty(size + 2 * 64, dtype)
+    for begin in range(32, 32 + 64 // memory.itemsize):
+        memory[:] = 7
+        yield memory[begin:][:size].reshape(shape)
+        assert np.all(memory[:begin] == 7)
+        assert np.all(memory[begin + size :] == 7)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), [((2, 2, 9001), 1), ((2100, 48), 1), ((4500, 7), 1)])
 def test_prelu_backward_wherever_lines_begin(shape, axis, dtype, rng):
-    """Long runs are cut where a line of dx begins, which may be at any of its elements."""
+    """Long runs are cut where a line of dx begins."""
     x, dy = moderate(rng, shape, dtype), moderate(rng, shape, dtype)
     alpha = moderate(rng, shape[axis], dtype)
     dx, dalpha = reference.prelu_backward(dy, x, alpha, axis)
-    memory = np.empty(x.size + 2 * 64, dtype)
-    for offset in range(64 // x.itemsize):
-        memory[:] = 7
-        out = memory[32 + offset :][: x.size].reshape(shape)
+    for out in results_by_line(shape, dtype):
         same_bits(hw.prelu_backward(dy, x, alpha, axis=axis, out=out)[1], dalpha)
         same_bits(out, dx)
-        assert np.all(memory[: 32 + offset] == 7)
-        assert np.all(memory[32 + offset + x.size :] == 7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [5, 2048, 5003])
+def test_relu_wherever_lines_begin(n, dtype, rng):
+    x, dy = moderate(rng, n, dtype), moderate(rng, n, dtype)
+    for out in results_by_line((n,), dtype):
+        same_bits(hw.relu(x, out=out), reference.relu(x))
+    for out in results_by_line((n,), dtype):
+        same_bits(hw.relu_backward(dy, x, out=out), reference.relu_backward(dy, x))
 
 
 def test_shared_slope_keeps_its_shape(rng):

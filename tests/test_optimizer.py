@@ -41,6 +41,21 @@ def test_sgd_momentum(shape, rates, dtype, rng):
     same_bits(velocity, expected_velocity)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wherever_lines_begin(dtype, rng):
+    """Vectors begin where a line of w does, which may be at any of its elements."""
+    per_line = 64 // np.dtype(dtype).itemsize
+    w, dw, velocity = (rng.standard_normal(5 * per_line).astype(dtype) for _ in range(3))
+    for offset in range(per_line):
+        for size in (1, offset, 3 * per_line + 1):
+            parts = slice(offset, offset + size)
+            all_w, all_v = w.copy(), velocity.copy()
+            hw.sgd_momentum(all_w[parts], dw[:size], all_v[:size], **RATES[2])
+            expected = reference.sgd_momentum(w[parts], dw[:size], velocity[:size], **RATES[2])
+            same_bits(all_w, np.concatenate([w[:offset], expected[0], w[offset + size :]]))
+            same_bits(all_v, np.concatenate([expected[1], velocity[size:]]))
+
+
 def test_kinds_of_memory(rng):
     w, dw, velocity = (rng.standard_normal((4, 5)).astype("f4") for _ in range(3))
     rates = RATES[2]
