@@ -102,6 +102,23 @@ def test_prelu(shape, axis, shared, dtype, make, rng):
         assert np.all(np.abs(dalpha - terms.sum(others)) <= bound)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis"), [((2, 2, 9001), 1), ((2100, 48), 1), ((4500, 7), 1)])
+def test_prelu_backward_wherever_lines_begin(shape, axis, dtype, rng):
+    """Long runs are cut where a line of dx begins, which may be at any of its elements."""
+    x, dy = moderate(rng, shape, dtype), moderate(rng, shape, dtype)
+    alpha = moderate(rng, shape[axis], dtype)
+    dx, dalpha = reference.prelu_backward(dy, x, alpha, axis)
+    memory = np.empty(x.size + 2 * 64, dtype)
+    for offset in range(64 // x.itemsize):
+        memory[:] = 7
+        out = memory[32 + offset :][: x.size].reshape(shape)
+        same_bits(hw.prelu_backward(dy, x, alpha, axis=axis, out=out)[1], dalpha)
+        same_bits(out, dx)
+        assert np.all(memory[: 32 + offset] == 7)
+        assert np.all(memory[32 + offset + x.size :] == 7)
+
+
 def test_shared_slope_keeps_its_shape(rng):
     x = moderate(rng, (2, 3), "f4")
     for shape in [(), (1,), (1, 1)]:

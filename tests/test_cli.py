@@ -19,6 +19,12 @@ def test_info_command(capsys):
         assert part in text
 
 
+def test_as_a_module():
+    command = [sys.executable, "-m", "halfwave", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == f"halfwave {hw.__version__}\n"
+
+
 def test_info_as_a_dict():
     facts = hw.info()
     assert facts["isa"] in facts["isas"]

@@ -1,5 +1,7 @@
 """Layers: gradients against finite differences in float64, streams, and the optimizer."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,16 @@ def test_a_parameters_values_depend_on_its_name_and_seed_alone():
     assert (nn.Linear(6, 5, name="fc2", seed=4).weight.value != alone).all()
 
 
+def test_groups_are_counted_in_the_fans():
+    fan_out = partial(init.he_normal, mode="fan_out")
+    layer = nn.Conv2d(8, 12, 3, groups=4, name="grouped", initializer=fan_out, seed=5)
+    expected = fan_out((12, 2, 3, 3), groups=4, seed=5, stream="grouped.weight")
+    np.testing.assert_array_equal(layer.weight.value, expected)
+    plain = nn.Conv2d(8, 12, 3, groups=4, name="grouped", initializer=init.normal, seed=5)
+    expected = init.normal((12, 2, 3, 3), seed=5, stream="grouped.weight")
+    np.testing.assert_array_equal(plain.weight.value, expected)
+
+
 def test_dropout_only_in_training_and_another_mask_each_pass():
     layer = nn.Dropout(0.5, seed=1)
     x = np.ones((50, 50), "float32")
@@ -133,6 +145,10 @@ def test_bad_structures():
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
             nn.Conv2d(**{"channels": 4, "outputs": 6, "kernel": 3} | refused)
+    with pytest.raises(ValueError, match=r"^groups must"):
+        nn.Conv2d(4, 3, 3, groups=2)
+    with pytest.raises(ValueError, match=r"^rate must"):
+        nn.Dropout(1.5)
 
 
 def test_a_batch_of_nothing_is_flattened():

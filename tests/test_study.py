@@ -270,7 +270,7 @@ def test_an_interrupted_study_keeps_what_is_done(few, tmp_path, monkeypatch):
 
 def test_sigint_ends_the_command_with_130(tmp_path):
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-m", "halfwave.cli", "study", "--out", str(out)],
+    process = subprocess.Popen([sys.executable, "-m", "halfwave", "study", "--out", str(out)],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
     try:
         until = time.monotonic() + 30

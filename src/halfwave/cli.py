@@ -165,7 +165,3 @@ def _study(arguments: argparse.Namespace) -> int:
         print(f"halfwave: interrupted; {stop}", file=sys.stderr)
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -92,9 +92,15 @@ def dropout_backward(
     return dx
 
 
-def _kernel(rate: Any, seed: Any, stream: Any) -> partial[np.ndarray | None]:
-    rate = _arrays.number(rate, "rate")
+def drop_rate(value: Any) -> float:
+    """`value` as a probability less than one."""
+    rate = _arrays.number(value, "rate")
     if not 0 <= rate < 1:
         raise ValueError(f"rate must lie in [0, 1), not {rate}")
+    return rate
+
+
+def _kernel(rate: Any, seed: Any, stream: Any) -> partial[np.ndarray | None]:
+    rate = drop_rate(rate)
     threshold, scale = math.ceil(rate * 2**24), 1 / (1 - rate)
     return partial(_cpu.dropout, seed_number(seed), stream_number(stream), threshold, scale)

@@ -127,6 +127,22 @@ static __attribute__((noinline)) void TYPED(add_slope_terms)(const hw_chunk_sour
         TYPED(prelu_backward_row)(run->length, dy, x, alpha, 1, dx, lanes, 0, past);
 }
 
+/* A whole chunk of one slope in one run, dx past the caches. The tree adds lanes as they lie on a
+ * circle, so any may be the first in `lanes`: that of dx's first whole line is, and the lanes begin
+ * anew where a line does. The terms before it are the first of their lanes, and added second. */
+static REAL TYPED(prelu_backward_chunk)(const REAL *dy, const REAL *x, REAL alpha, REAL *dx,
+                                        REAL *lanes) {
+    int64_t head = -(uintptr_t)dx % 64 / sizeof(REAL), at = head;
+    if (head > 0) __builtin_prefetch(dx + HW_SUM_CHUNK, 1); /* a line not written as a whole */
+    TYPED(prelu_backward_row)(HW_SUM_LANES, dy + at, x + at, &alpha, 0, dx + at, lanes, 1, 1);
+    TYPED(prelu_backward_row)(head, dy, x, &alpha, 0, dx, lanes + HW_SUM_LANES - head, 0, 0);
+    while ((at += HW_SUM_LANES) < HW_SUM_CHUNK) {
+        int64_t left = HW_SUM_CHUNK - at, length = left < HW_SUM_LANES ? left : HW_SUM_LANES;
+        TYPED(prelu_backward_row)(length, dy + at, x + at, &alpha, 0, dx + at, lanes, 0, 1);
+    }
+    return TYPED(fold_lanes)(lanes);
+}
+
 /* Where dx is streamed, lanes and slopes are shifted to lie in their cache lines as the chunk's dx
  * does in its: vectors that cross lines would cost a third of the speed. */
 static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channels, int64_t inner,
@@ -135,6 +151,12 @@ static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channel
     int64_t offset = (begin / inner * channels + channel) * inner + begin % inner;
     uintptr_t skew = source->past ? (uintptr_t)((REAL *)source->dx + offset) % HW_SUM_SKEW : 0;
     REAL *lanes = (REAL *)((char *)scratch + skew);
+    if (source->past && inner - begin % inner >= HW_SUM_CHUNK && end - begin == HW_SUM_CHUNK) {
+        *(REAL *)result = TYPED(prelu_backward_chunk)(
+            (const REAL *)source->dy + offset, (const REAL *)source->x + offset,
+            ((const REAL *)source->alpha)[channel], (REAL *)source->dx + offset, scratch);
+        return;
+    }
     if (inner > 1) {
         TYPED(walk_planes)(TYPED(add_slope_terms), source, channels, inner, channel, width, begin,
                            end, lanes, result);

@@ -151,20 +151,25 @@ TYPED(walk_rows)(TYPED(adder) add, TYPED(folder) fold_16, const hw_chunk_source 
 
 /* The same in the order of memory, several rows a run: for what comes from there and goes back to
  * it, which is a third faster than at sixteen places at once, though the lanes fill the
- * second-level cache. */
+ * second-level cache. Where rows are joined, runs end with a line of dx. */
 static inline __attribute__((always_inline, unused)) void
 TYPED(walk_rows_in_order)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels,
                           int64_t channel, int64_t width, int64_t begin, int64_t end, REAL *lanes,
                           REAL *result) {
-    int64_t n = end - begin, run_rows = channels == width ? HW_SUM_RUN / width : 1;
-    for (int64_t at = 0, rows; at < n; at += rows) {
-        int64_t lane = at % HW_SUM_LANES;
-        rows = run_rows > 1 ? run_rows : 1;
-        if (rows > HW_SUM_LANES - lane) rows = HW_SUM_LANES - lane;
-        if (rows > n - at) rows = n - at;
+    enum { LINE = 64 / sizeof(REAL) };
+    int64_t n = end - begin, total = n * width, circle = HW_SUM_LANES * width;
+    int joined = channels == width;
+    int64_t longest = joined ? (HW_SUM_RUN / width - 1) * width : width;
+    int64_t first = begin * channels + channel;
+    int64_t in_line = (int64_t)((uintptr_t)((REAL *)source->dx + first) % 64 / sizeof(REAL));
+    for (int64_t at = 0, length; at < total; at += length) {
+        int64_t lane = at % circle, c = at % width;
+        length = joined ? longest - (in_line + at + longest) % LINE : longest;
+        if (length > circle - lane) length = circle - lane;
+        if (length > total - at) length = total - at;
         TYPED(run)
-        run = {(begin + at) * channels + channel, rows * width, channel, 1, at < HW_SUM_LANES};
-        add(source, &run, lanes + lane * width);
+        run = {first + at / width * channels + c, length, channel + c, 1, at < circle};
+        add(source, &run, lanes + lane);
     }
     TYPED(fold)(lanes, n < HW_SUM_LANES ? n : HW_SUM_LANES, width);
     for (int64_t c = 0; c < width; c++) result[c] = lanes[c];

@@ -7,14 +7,17 @@ random stream named after it ("conv1.weight"), so adding a layer changes the wei
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import halfwave as hw
 from halfwave import _arrays
+from halfwave.dropout import drop_rate
 
 Initializer = Callable[..., np.ndarray]
 
@@ -68,6 +71,15 @@ def _weight(
     name = f"{layer}.weight"
     draw = initializer or hw.init.he_normal
     return Parameter(name, draw(shape, seed=seed, stream=name, **place))
+
+
+def _of_groups(initializer: Initializer | None, groups: int) -> Initializer:
+    """The initializer, told of the groups if it goes by the fans, which they make smaller."""
+    draw = initializer or hw.init.he_normal
+    parameters = inspect.signature(draw).parameters.values()
+    if any(p.name == "groups" or p.kind is p.VAR_KEYWORD for p in parameters):
+        return partial(draw, groups=groups)
+    return draw
 
 
 class Linear(Layer):
@@ -130,7 +142,7 @@ class Conv2d(Layer):
     stride, padding, dilation, groups
         As in `halfwave.conv2d`.
     name, initializer, seed, dtype, device
-        As in `Linear`.
+        As in `Linear`. An initializer that goes by the fans is told of the groups.
     """
 
     def __init__(
@@ -156,7 +168,7 @@ class Conv2d(Layer):
         shape = (outputs, channels // groups, *_arrays.pair(kernel, "kernel"))
         place = {"dtype": dtype, "device": device}
         self.name = name
-        self.weight = _weight(initializer, shape, name, seed, **place)
+        self.weight = _weight(_of_groups(initializer, groups), shape, name, seed, **place)
         self.bias = Parameter(f"{name}.bias", hw.init.zeros(outputs, **place))
         self.geometry: dict[str, Any] = {
             "stride": stride,
@@ -300,7 +312,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float = 0.5, *, name: str = "dropout", seed: int = 0) -> None:
         self.name = name
-        self.rate = rate
+        self.rate = drop_rate(rate)
         self.seed = seed
         self.passes = 0
         self._training = False
