@@ -147,8 +147,8 @@ cdef inline void ask_for_a(const Ahead *ahead, int64_t part, int64_t parts) noex
 
 cdef void block(Product *product, int64_t index, real *packing, real typed) noexcept nogil:
     """All of a block of c: a range of strips × a range of panels, as many at a time as stay in L2."""
-    cdef int64_t row_chunk = index % product.row_chunks
-    cdef int64_t column_chunk = index // product.row_chunks
+    cdef int64_t row_chunk = index // product.column_chunks
+    cdef int64_t column_chunk = index % product.column_chunks
     cdef int64_t panel = product.panels * column_chunk // product.column_chunks
     cdef int64_t panel_end = product.panels * (column_chunk + 1) // product.column_chunks
     cdef int64_t parts = ceil_div(panel_end - panel, product.block_panels), part
@@ -317,7 +317,10 @@ cdef void survey(Product *product, const Contraction *problem,
 cdef void cut(Product *product, int threads) noexcept nogil:
     """Into blocks: enough for the threads, and the longer side first, for what is read twice then.
 
-    More blocks than threads even out what disturbs one of them, where blocks stay large.
+    More blocks than threads even out what disturbs one of them, where blocks stay large. They are
+    numbered row by row, and cut by rows first where b is read in place: so a thread has rows of c of
+    its own. Of parts of rows, lines at the ends, and those that a prefetcher takes beyond them, move
+    from thread to thread with every call (256³ with caches apart: 196 µs, by rows 158).
     """
     cdef int64_t rows = product.problem.rows, columns = product.problem.columns
     cdef int64_t row_chunks = 1, column_chunks = 1, blocks = 1
@@ -330,6 +333,8 @@ cdef void cut(Product *product, int threads) noexcept nogil:
     cdef bint by_rows, small
     while blocks < least or (threads > 1 and blocks < 4 * threads):
         by_rows = (rows // row_chunks > 2 * (columns // column_chunks)
+                   or (product.b_in_place and blocks < threads
+                       and rows // row_chunks >= 2 * LEAST_ROWS)
                    or column_chunks == product.panels or (uneven and row_chunks < product.strips))
         if by_rows:
             small = rows // row_chunks < 2 * LEAST_ROWS
