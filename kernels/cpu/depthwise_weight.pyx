@@ -53,6 +53,7 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     STRIP_BYTES = 96 << 10      # of frames
+    PIXEL = 256                 # bytes of a frame's, where the array has as many side by side
     STRIP_ROWS = 16             # of dy, where there are no frames
     LARGEST = 1 << 20           # of a frame or the tables of a row; beyond, the general path serves
     FAR = 8 << 20   # bytes of arrays, by measurement
@@ -61,6 +62,7 @@ cdef enum:
     RUN = 28
     TASKS = 16      # about so many a thread
     SAME_SETS = 2048    # bytes apart, pixels meet in two sets of the L1 cache
+    LINE = 64           # bytes of it
     VECTORS = 32    # of a block, at most: their sums stay in the L1 cache
 
 cdef struct Job:
@@ -307,7 +309,7 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
     job.second = job.lanes
     if not job.in_place:
         # Of channels far apart one vector, else some of them.
-        job.block = min(vectors, 4 if job.x.strides[C] == 1 else 1) * job.lanes
+        job.block = min(vectors, PIXEL // bytes if job.x.strides[C] == 1 else 1) * job.lanes
         job.blocks = ceil_div(job.channels, job.block)
         job.vectors = job.block // job.lanes
         return
@@ -319,6 +321,12 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
     if job.block >= 5 * job.lanes and job.x.strides[W] * size % bytes == 0:
         job.second -= <int64_t>(<uintptr_t>job.x.data % bytes) // size  # aligned from there on
     job.vectors = 2 + ceil_div(job.block - job.second, job.lanes)   # at most
+
+
+cdef bint pixels_meet(const View *x, const View *dy) noexcept nogil:
+    """Whether the pixels of both throw one another out of the same sets of the L1 cache."""
+    return (x.strides[W] * x.itemsize % SAME_SETS == 0
+            and (dy.data - x.data + LINE) & (SAME_SETS - 1) < 2 * LINE)
 
 
 cdef bint choose_strip(Job *job) noexcept nogil:
@@ -371,7 +379,7 @@ def backward_weight(dy, x, dw, *geometry):
     job.wide = size == 8
     job.lanes = job.tiles.lanes[job.wide]
     job.in_place = (job.outs == 1 and job.channels >= job.lanes and job.x.strides[C] == 1
-                    and job.dy.strides[C] == 1 and job.x.strides[W] * size % SAME_SETS != 0)
+                    and job.dy.strides[C] == 1 and not pixels_meet(&job.x, &job.dy))
     threads = worthwhile_threads(0.02 * (job.taps + 10.0) * job.dy.size * (size // 4))
     job.far = not job.in_place or (job.x.size + job.dy.size) * size > FAR
     choose_blocks(&job, threads)
