@@ -19,20 +19,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
 from halfwave._cpu.depthwise cimport (
-    Axis,
-    C,
-    H,
-    N,
-    O,
-    R,
-    S,
-    W,
-    ceil_div,
-    clamp,
-    cut_channels,
-    describe_frame,
-    fill_table,
-    set_axes,
+    Axis, C, H, N, O, R, S, W, ceil_div, clamp, cut_channels, describe_frame, fill_table, set_axes,
 )
 from halfwave._cpu.runtime cimport (
     Hold,
