@@ -115,10 +115,13 @@ def results_by_line(shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), [((2, 2, 9001), 1), ((2100, 48), 1), ((4500, 7), 1)])
-def test_prelu_backward_wherever_lines_begin(shape, axis, dtype, rng):
-    """Long runs are cut where a line of dx begins."""
+def test_prelu_wherever_lines_begin(shape, axis, dtype, rng):
+    """Long runs are cut where a line of the result begins."""
     x, dy = moderate(rng, shape, dtype), moderate(rng, shape, dtype)
     alpha = moderate(rng, shape[axis], dtype)
+    y = reference.prelu(x, alpha, axis)
+    for out in results_by_line(shape, dtype):
+        same_bits(hw.prelu(x, alpha, axis=axis, out=out), y)
     dx, dalpha = reference.prelu_backward(dy, x, alpha, axis)
     for out in results_by_line(shape, dtype):
         same_bits(hw.prelu_backward(dy, x, alpha, axis=axis, out=out)[1], dalpha)

@@ -59,15 +59,17 @@ static int64_t TYPED(repeat_slopes)(const REAL **alpha, int64_t channels, REAL *
     return length;
 }
 
-/* Elements [begin, end) to y[0 …], run by run of one slope or of a row of slopes. */
+/* Elements [begin, end) to y[0 …], run by run of one slope or of a row of slopes. There are `row`
+ * of them: more than channels where they are repeated, and then a run ends with a line of y. */
 static inline __attribute__((always_inline)) void
 TYPED(prelu_runs)(int64_t begin, int64_t end, int64_t channels, int64_t inner, const REAL *alpha,
-                  const REAL *x, REAL *y, int past) {
+                  int64_t row, const REAL *x, REAL *y, int past) {
     for (int64_t at = begin; at < end;) {
         int64_t length;
-        if (inner == 1) { /* a row of channels */
+        if (inner == 1) {
             const REAL *a = alpha + at % channels;
-            length = channels - at % channels;
+            length = row - at % channels;
+            if (row > channels) length -= (uintptr_t)(y + length) % 64 / sizeof(REAL);
             if (length > end - at) length = end - at;
             HW_MAP(REAL, length, x, y, past, x[i] > 0 ? x[i] : a[i] * x[i]);
         } else {
@@ -87,13 +89,13 @@ static void TYPED(prelu)(int64_t begin, int64_t end, int64_t channels, int64_t i
     const REAL *alpha = slopes, *x = (const REAL *)from + begin;
     REAL *y = (REAL *)to + begin;
     REAL repeated[MANY_SLOPES];
-    if (inner == 1) channels = TYPED(repeat_slopes)(&alpha, channels, repeated);
-    if (past && (inner == 1 ? channels : inner) < LONG_RUN) { /* many runs to a streamed block */
+    int64_t row = inner == 1 ? TYPED(repeat_slopes)(&alpha, channels, repeated) : 0;
+    if (past && inner > 1 && inner < LONG_RUN) { /* many runs to a streamed block */
         HW_STREAM_PIECES(REAL, end - begin, y,
                          TYPED(prelu_runs)(begin + at, begin + at + length, channels, inner, alpha,
-                                           x + at, piece, 0));
+                                           row, x + at, piece, 0));
     } else {
-        TYPED(prelu_runs)(begin, end, channels, inner, alpha, x, y, past);
+        TYPED(prelu_runs)(begin, end, channels, inner, alpha, row, x, y, past);
     }
 }
 
