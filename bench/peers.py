@@ -208,15 +208,15 @@ def load(module: str, threads: int) -> str:
 
 def seconds(call: Callable, budget: float) -> float:
     """The median of a few calls or groups of calls, once threads that slept have their CPUs again."""
-    start = time.perf_counter()
-    while True:
+    begin = start = time.perf_counter()
+    call()
+    first = time.perf_counter() - begin
+    if first > COLD_SECONDS:
+        return first
+    while time.perf_counter() - start < budget / 2:
         begin = time.perf_counter()
         call()
         first = time.perf_counter() - begin
-        if first > COLD_SECONDS:
-            return first
-        if time.perf_counter() - start > budget / 2:
-            break
     repeats = max(1, int(budget / 5 / first))
     times = []
     for _ in range(max(1, min(5, int(budget / first)))):

@@ -265,30 +265,6 @@ def test_vectors_of_channels_begin_anywhere(offset, further, isa, rng):
     same_bits(dw, direct.conv2d_backward_weight(dy, x, w.shape, *geometry))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("apart", [0, 64, 2048])
-def test_pixels_that_meet_in_the_cache(apart, dtype, rng):
-    """Backward weight copies them into frames, of channels side by side, the last ones few."""
-    case = case_of((2, 213, 6, 5), (3, 3))
-    row = 2048 // np.dtype(dtype).itemsize
-
-    def placed(v, begin):
-        memory = np.empty(v.nbytes * row // v.shape[-1] + 8192, np.uint8)
-        begin += -memory.ctypes.data % 4096
-        wide = memory[begin : begin + 2048 * v[..., 0].size].view(dtype)
-        there = wide.reshape(*v.shape[:-1], row)[..., : v.shape[-1]]
-        there[...] = v
-        return there
-
-    x, dy = (rng.standard_normal(case["x"]).astype(dtype) for _ in range(2))
-    there, back = placed(in_layout(x, "NHWC"), 128), placed(in_layout(dy, "NHWC"), 128 + apart)
-    shape, geometry = case["w"], [case[k] for k in ("stride", "pads", "dilation", "groups")]
-    dw = everywhere(
-        lambda: hw.conv2d_backward_weight(back, there, shape, **options_of(case, "NHWC"))
-    )
-    same_bits(dw, reference.conv2d_backward_weight(dy, x, shape, *geometry))
-
-
 def test_guard_bytes_stay(isa):
     for case in BORDERS:
         guards = Guards()

@@ -90,9 +90,17 @@ def test_groups_are_counted_in_the_fans():
     layer = nn.Conv2d(8, 12, 3, groups=4, name="grouped", initializer=fan_out, seed=5)
     expected = fan_out((12, 2, 3, 3), groups=4, seed=5, stream="grouped.weight")
     np.testing.assert_array_equal(layer.weight.value, expected)
-    plain = nn.Conv2d(8, 12, 3, groups=4, name="grouped", initializer=init.normal, seed=5)
-    expected = init.normal((12, 2, 3, 3), seed=5, stream="grouped.weight")
-    np.testing.assert_array_equal(plain.weight.value, expected)
+
+
+def test_initializers_that_know_of_no_groups():
+    def own(shape, **options):
+        return init.normal(shape, **options)
+
+    for initializer in (init.normal, init.zeros, own):
+        for groups in (1, 2):
+            layer = nn.Conv2d(2, 4, 3, groups=groups, name="c", initializer=initializer, seed=5)
+            expected = initializer((4, 2 // groups, 3, 3), seed=5, stream="c.weight")
+            np.testing.assert_array_equal(layer.weight.value, expected)
 
 
 def test_dropout_only_in_training_and_another_mask_each_pass():

@@ -229,9 +229,6 @@ cdef void fill_offsets(int64_t *offsets, int64_t base, int dims, const int64_t *
                        const int64_t *strides) noexcept nogil:
     cdef int64_t index, inner = 1
     cdef int i
-    if dims == 0:
-        offsets[0] = base
-        return
     if dims == 1:
         for index in range(shape[0]):
             offsets[index] = base + index * strides[0]

@@ -213,7 +213,7 @@ cdef void ask_ahead(const Job *job, int64_t image, int64_t row, int64_t rows,
         return
     if not job.rows.backward:
         row += rows
-    elif rows == 1:             # upwards too
+    elif rows == 1:             # in ascending order, as forward
         row += 1
         fresh = row + job.rows.padding
     else:

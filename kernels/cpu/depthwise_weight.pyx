@@ -4,10 +4,9 @@
 
 Lanes are channels; the tile holds the chains of 9 or 10 taps of a vector of them, along some rows of
 dy. Which pixels of x these meet is read from tables, beyond the border a pixel of zeros. Where channels
-are adjacent in memory (NHWC) the tables point into the array; else, or where pixels would throw one
-another out of the cache (512 channels), strips of x and dy are first turned into frames in the cache,
-[row][column][channel], and the tables point there. Frames have no border, so that rows which follow one
-another are turned as one, and most strips have the same tables.
+are adjacent in memory (NHWC) the tables point into the array; else strips of x and dy are first turned
+into frames in the cache, [row][column][channel], and the tables point there. Frames have no border, so
+that rows which follow one another are turned as one, and most strips have the same tables.
 
 Of arrays beyond the caches the tile asks for the next rows' pixels meanwhile, the fill of a frame always
 for the next strip's (1.25 to 1.6 times as fast by measurement, of smaller arrays 1.05 times).
@@ -40,7 +39,6 @@ cdef extern from "common/contraction.h" nogil:
 
 cdef enum:
     STRIP_BYTES = 96 << 10      # of frames
-    PIXEL = 256                 # bytes of a frame's, where the array has as many side by side
     STRIP_ROWS = 16             # of dy, where there are no frames
     LARGEST = 1 << 20           # of a frame or the tables of a row; beyond, the general path serves
     FAR = 8 << 20   # bytes of arrays, by measurement
@@ -48,8 +46,6 @@ cdef enum:
     # vectors, for the caches.
     RUN = 28
     TASKS = 16      # about so many a thread
-    SAME_SETS = 2048    # bytes apart, pixels meet in two sets of the L1 cache
-    LINE = 64           # bytes of it
     VECTORS = 32    # of a block, at most: their sums stay in the L1 cache
 
 cdef struct Job:
@@ -296,7 +292,7 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
     job.second = job.lanes
     if not job.in_place:
         # Of channels far apart one vector, else some of them.
-        job.block = min(vectors, PIXEL // bytes if job.x.strides[C] == 1 else 1) * job.lanes
+        job.block = min(vectors, 4 if job.x.strides[C] == 1 else 1) * job.lanes
         job.blocks = ceil_div(job.channels, job.block)
         job.vectors = job.block // job.lanes
         return
@@ -308,12 +304,6 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
     if job.block >= 5 * job.lanes and job.x.strides[W] * size % bytes == 0:
         job.second -= <int64_t>(<uintptr_t>job.x.data % bytes) // size  # aligned from there on
     job.vectors = 2 + ceil_div(job.block - job.second, job.lanes)   # at most
-
-
-cdef bint pixels_meet(const View *x, const View *dy) noexcept nogil:
-    """Whether the pixels of both throw one another out of the same sets of the L1 cache."""
-    return (x.strides[W] * x.itemsize % SAME_SETS == 0
-            and (dy.data - x.data + LINE) & (SAME_SETS - 1) < 2 * LINE)
 
 
 cdef bint choose_strip(Job *job) noexcept nogil:
@@ -366,7 +356,7 @@ def backward_weight(dy, x, dw, *geometry):
     job.wide = size == 8
     job.lanes = job.tiles.lanes[job.wide]
     job.in_place = (job.outs == 1 and job.channels >= job.lanes and job.x.strides[C] == 1
-                    and job.dy.strides[C] == 1 and not pixels_meet(&job.x, &job.dy))
+                    and job.dy.strides[C] == 1)
     threads = worthwhile_threads(0.02 * (job.taps + 10.0) * job.dy.size * (size // 4))
     job.far = not job.in_place or (job.x.size + job.dy.size) * size > FAR
     choose_blocks(&job, threads)

@@ -99,7 +99,7 @@ def plain(a, b, out):
     problem.itemsize = arrays.buffers[0].itemsize
     problem.slices, problem.rows, problem.columns, problem.k = 1, m, n, k
     problem.a_row, problem.a_k = Axis(NULL, k), Axis(NULL, 1)
-    problem.b_k, problem.b_column = Axis(NULL, n), Axis(NULL, 1)
+    problem.b_k, problem.b_column = Axis(NULL, n if k > 1 else 1), Axis(NULL, 1)
     problem.c_row, problem.c_column = Axis(NULL, n), Axis(NULL, 1)
     with nogil:
         contract(&problem)

@@ -345,6 +345,12 @@ glorot_truncated_normal = xavier_truncated_normal
 kaiming_normal, kaiming_uniform = he_normal, he_uniform
 kaiming_truncated_normal = he_truncated_normal
 
+# What takes `groups`: all that goes by the fans, and the identity.
+WITH_GROUPS = frozenset(
+    [variance_scaling, lecun_normal, lecun_uniform, lecun_truncated_normal, xavier_normal,
+     xavier_uniform, xavier_truncated_normal, he_normal, he_uniform, he_truncated_normal, dirac]
+)  # fmt: skip
+
 
 def _square(gain: Any) -> float:
     factor = _arrays.number(gain, "gain")

@@ -151,8 +151,6 @@ static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channel
                                   int64_t channel, int64_t width, int64_t begin, int64_t end,
                                   void *scratch, void *result) {
     int64_t offset = (begin / inner * channels + channel) * inner + begin % inner;
-    uintptr_t skew = source->past ? (uintptr_t)((REAL *)source->dx + offset) % HW_SUM_SKEW : 0;
-    REAL *lanes = (REAL *)((char *)scratch + skew);
     if (inner - begin % inner >= HW_SUM_CHUNK && end - begin == HW_SUM_CHUNK) {
         *(REAL *)result = TYPED(prelu_backward_chunk)(
             (const REAL *)source->dy + offset, (const REAL *)source->x + offset,
@@ -160,6 +158,8 @@ static void TYPED(prelu_backward)(const hw_chunk_source *source, int64_t channel
             source->past);
         return;
     }
+    uintptr_t skew = source->past ? (uintptr_t)((REAL *)source->dx + offset) % HW_SUM_SKEW : 0;
+    REAL *lanes = (REAL *)((char *)scratch + skew);
     if (inner > 1) {
         TYPED(walk_planes)(TYPED(add_slope_terms), source, channels, inner, channel, width, begin,
                            end, lanes, result);

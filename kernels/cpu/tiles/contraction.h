@@ -25,8 +25,8 @@ typedef void (*hw_tile_f64)(int64_t k, const double *a, int64_t a_row, int64_t a
 
 /* Packing. A block of columns of b has panels of as many as a tile has, each k × that, `panel`
  * elements apart; steps are `pitch` apart: that width, or half of it for one panel of a narrow
- * tile. Columns [column, column + columns) of it from rows, b_k apart; or all of it from columns
- * that run along k, each at its offset (a whole number of vectors is written). */
+ * tile. Columns [column, column + columns) of it from rows, b_k apart; or a panel of it from
+ * columns that run along k, each at its offset (a whole number of vectors is written). */
 typedef void (*hw_copy_f32)(int64_t k, const float *b, int64_t b_k, int64_t column, int64_t columns,
                             float *panels, int64_t panel, int64_t pitch);
 typedef void (*hw_copy_f64)(int64_t k, const double *b, int64_t b_k, int64_t column,

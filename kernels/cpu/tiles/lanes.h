@@ -149,9 +149,10 @@ TYPED(walk_rows)(TYPED(adder) add, TYPED(folder) fold_16, const hw_chunk_source 
     for (int64_t c = 0; c < width; c++) result[c] = lanes[c];
 }
 
-/* The same in the order of memory, several rows a run: for what comes from there and goes back to
+/* The same in the order of memory, many elements a run: for what comes from there and goes back to
  * it, which is a third faster than at sixteen places at once, though the lanes fill the
- * second-level cache. Where rows are joined, runs end with a line of dx. */
+ * second-level cache. Where rows are joined a run ends with a line of dx, and the next begins at
+ * any channel: it is shorter by a row than the slopes. */
 static inline __attribute__((always_inline, unused)) void
 TYPED(walk_rows_in_order)(TYPED(adder) add, const hw_chunk_source *source, int64_t channels,
                           int64_t channel, int64_t width, int64_t begin, int64_t end, REAL *lanes,
@@ -159,6 +160,7 @@ TYPED(walk_rows_in_order)(TYPED(adder) add, const hw_chunk_source *source, int64
     enum { LINE = 64 / sizeof(REAL) };
     int64_t n = end - begin, total = n * width, circle = HW_SUM_LANES * width;
     int joined = channels == width;
+    _Static_assert(2 * HW_SUM_WIDE <= HW_SUM_RUN, "a run has a row at least");
     int64_t longest = joined ? (HW_SUM_RUN / width - 1) * width : width;
     int64_t first = begin * channels + channel;
     int64_t in_line = (int64_t)((uintptr_t)((REAL *)source->dx + first) % 64 / sizeof(REAL));

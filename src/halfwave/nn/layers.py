@@ -7,7 +7,6 @@ random stream named after it ("conv1.weight"), so adding a layer changes the wei
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -75,9 +74,8 @@ def _weight(
 def _of_groups(initializer: Initializer | None, groups: int) -> Initializer:
     """The initializer, told of the groups if it goes by the fans, which they make smaller."""
     draw = initializer or hw.init.he_normal
-    parameters = inspect.signature(draw).parameters.values()
-    takes = any(p.name == "groups" or p.kind is p.VAR_KEYWORD for p in parameters)
-    return partial(draw, groups=groups) if takes else draw
+    function = draw.func if isinstance(draw, partial) else draw
+    return partial(draw, groups=groups) if function in hw.init.WITH_GROUPS else draw
 
 
 class Linear(Layer):
