@@ -37,7 +37,8 @@ cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # bytes of weights up to which a
 cdef int64_t FEW_TILES = 128                    # but if these few tiles have
 cdef int64_t WEIGHTS_OF_FEW_TILES = 1 << 20     # more weights than this
 cdef int64_t TILES_OF_A_TASK = 1 << 18          # bytes of its transformed inputs
-cdef int64_t TILES_TO_SHARE = 8 << 20           # else: those of the block that tasks share
+cdef int64_t TILES_TO_SHARE = 8 << 20           # else: those of a block that tasks share
+cdef int64_t BLOCKS_AT_ONCE = 2                 # one a thread, if it may be
 
 
 cdef struct Work:
@@ -56,7 +57,7 @@ cdef struct Work:
     int64_t weights_frequency, weights_bytes    # of a pair
     Domain inputs, products         # of a piece of the tiles, products of a pair
     int64_t piece, tile_bytes, inputs_bytes, products_bytes
-    int64_t block_begin, block_end  # tiles
+    int64_t first_tile              # of the first of the blocks at work
     int64_t pixels_ahead            # tiles from those of a task to those whose pixels it asks for, or 0
     int64_t inputs_ahead            # rows of inputs likewise
     char *memory                    # of the workers: strip, products, and inputs or weights
@@ -141,20 +142,29 @@ cdef void whole_task(void *context, int64_t index, int worker) noexcept nogil:
 
 
 cdef void inputs_task(void *context, int64_t index, int worker) noexcept nogil:
-    """Some of the block's tiles to the domain."""
+    """Some of a block's tiles to the domain."""
     cdef Work *work = <Work *>context
-    cdef int64_t begin = work.block_begin + index * STRIP
-    to_domain(&work.kernels, &work.source, &work.grid, begin, min(begin + STRIP, work.block_end),
-              &work.inputs, work.block_begin, work.memory + worker * work.worker_bytes)
+    cdef int64_t strips = ceil_div(work.piece, STRIP), block = index // strips
+    cdef int64_t first = work.first_tile + block * work.piece
+    cdef int64_t begin = first + index % strips * STRIP
+    cdef int64_t end = min(min(begin + STRIP, first + work.piece), work.grid.tiles)
+    cdef Domain inputs = work.inputs
+    inputs.data += block * work.inputs_bytes
+    to_domain(&work.kernels, &work.source, &work.grid, begin, end, &inputs, first,
+              work.memory + worker * work.worker_bytes)
 
 
-cdef void pair_task(void *context, int64_t pair, int worker) noexcept nogil:
-    """The block's tiles times the weights of one pair of vectors."""
+cdef void pair_task(void *context, int64_t index, int worker) noexcept nogil:
+    """A block's tiles times the weights of one pair of vectors."""
     cdef Work *work = <Work *>context
     cdef char *memory = work.memory + worker * work.worker_bytes
     cdef char *weights = memory + strip_bytes(&work.kernels) + work.products_bytes
+    cdef int64_t block = index // work.pairs, pair = index % work.pairs
+    cdef int64_t begin = work.first_tile + block * work.piece
+    cdef Domain inputs = work.inputs
+    inputs.data += block * work.inputs_bytes
     weights_to_domain(work, pair, weights, memory)
-    multiply(work, pair, weights, &work.inputs, work.block_begin, work.block_end, memory)
+    multiply(work, pair, weights, &inputs, begin, min(begin + work.piece, work.grid.tiles), memory)
 
 
 cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
@@ -181,23 +191,25 @@ cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
 
 
 cdef int in_blocks(Work *work, int threads) except -1 nogil:
-    cdef int64_t all_tiles = work.grid.tiles
+    cdef int64_t all_tiles = work.grid.tiles, blocks, at_once, done = 0
     cdef char *memory
-    work.piece = ceil_div(all_tiles, ceil_div(all_tiles * work.tile_bytes, TILES_TO_SHARE))
+    blocks = ceil_div(all_tiles * work.tile_bytes, TILES_TO_SHARE)
+    work.piece = ceil_div(all_tiles, blocks)
+    blocks = ceil_div(all_tiles, work.piece)
+    at_once = min(min(blocks, threads), BLOCKS_AT_ONCE)
     work.inputs_ahead = work.kernels.contraction.rows
     set_pieces(work)
     work.worker_bytes = strip_bytes(&work.kernels) + work.products_bytes + work.weights_bytes
-    memory = <char *>workspace_take(threads * work.worker_bytes + work.inputs_bytes)
+    memory = <char *>workspace_take(threads * work.worker_bytes + at_once * work.inputs_bytes)
     work.memory = memory
     work.inputs.data = memory + threads * work.worker_bytes
-    work.block_begin = 0
     try:
-        while work.block_begin < all_tiles:
-            work.block_end = min(work.block_begin + work.piece, all_tiles)
-            parallel_for(inputs_task, work, ceil_div(work.block_end - work.block_begin, STRIP),
-                         threads)
-            parallel_for(pair_task, work, work.pairs, threads)
-            work.block_begin = work.block_end
+        while done < blocks:
+            at_once = min(at_once, blocks - done)
+            work.first_tile = done * work.piece
+            parallel_for(inputs_task, work, at_once * ceil_div(work.piece, STRIP), threads)
+            parallel_for(pair_task, work, at_once * work.pairs, threads)
+            done += at_once
         return 0
     finally:
         workspace_give(memory)
