@@ -9,9 +9,10 @@ A tile of 4 × 4 outputs meets 6 × 6 inputs. In the domain of 36 frequencies ξ
 Tiles t are counted over (image, row, column). Nothing that is transformed leaves the caches if it can
 be helped, nor the caches of the thread that made it: cores may have no cache in common, so threads
 share what is written once and read often. Where the transformed weights are small, they are shared,
-and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs are
-shared, of a block of tiles, and a task takes the block through the products of one pair of vectors of
-output channels, whose weights it transforms. Backward weight: winograd_weight.pyx.
+and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs of a
+block of tiles are transformed, and a task takes the block through the products of one pair of vectors
+of output channels, whose weights it transforms. Of two blocks at once, each thread of two has the one
+that it made. Backward weight: winograd_weight.pyx.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -21,12 +22,9 @@ from halfwave._cpu.runtime cimport (
     HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
 )
 from halfwave._cpu.winograd_domain cimport (
-    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
+    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, fetch_run, from_domain, grid_of, kernels_of, product,
     stagger, strip_bytes, threads_of, to_domain,
 )
-
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
 
 cdef enum:
     N, C, H, W
@@ -37,8 +35,8 @@ cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # bytes of weights up to which a
 cdef int64_t FEW_TILES = 128                    # but if these few tiles have
 cdef int64_t WEIGHTS_OF_FEW_TILES = 1 << 20     # more weights than this
 cdef int64_t TILES_OF_A_TASK = 1 << 18          # bytes of its transformed inputs
-cdef int64_t TILES_TO_SHARE = 8 << 20           # else: those of a block that tasks share
-cdef int64_t BLOCKS_AT_ONCE = 2                 # one a thread, if it may be
+cdef int64_t TILES_OF_A_BLOCK = 8 << 20         # else: those of a block
+cdef int64_t BLOCKS_AT_ONCE = 2                 # for as many threads
 
 
 cdef struct Work:
@@ -68,7 +66,7 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row, line
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row
     cdef const char *taps
     cdef const char *ahead          # of the hardware, which these short rows escape
     # 9 taps of some channels lie side by side, or of one.
@@ -81,11 +79,11 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
             used = max(min(lanes, work.result.shape[C] - lane), 0)
             taps = work.w + size * (lane * work.w_lane + c * work.w_step)
             ahead = taps + CHUNK * work.w_step * size
-            for row in range(used):
-                line = 0
-                while line < 9 * count * size:
-                    __builtin_prefetch(ahead + row * work.w_lane * size + line, 0, 2)
-                    line += 64
+            if work.w_lane == 9 * count:    # nothing lies between the lanes
+                fetch_run(ahead, 9 * count * used * size)
+            else:
+                for row in range(used):
+                    fetch_run(ahead + row * work.w_lane * size, 9 * count * size)
             kernels.winograd.gather[kernels.wide](
                 9 * count, (work.w_end - taps) // size - (used - 1) * work.w_lane, used, taps, 1,
                 work.w_lane, strip)
@@ -193,7 +191,7 @@ cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
 cdef int in_blocks(Work *work, int threads) except -1 nogil:
     cdef int64_t all_tiles = work.grid.tiles, blocks, at_once, done = 0
     cdef char *memory
-    blocks = ceil_div(all_tiles * work.tile_bytes, TILES_TO_SHARE)
+    blocks = ceil_div(all_tiles * work.tile_bytes, TILES_OF_A_BLOCK)
     work.piece = ceil_div(all_tiles, blocks)
     blocks = ceil_div(all_tiles, work.piece)
     at_once = min(min(blocks, threads), BLOCKS_AT_ONCE)
