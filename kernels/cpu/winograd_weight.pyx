@@ -32,6 +32,8 @@ cdef enum:
 cdef int64_t SUMS_OF_SEGMENT_TASKS = 1 << 20    # bytes of the sums up to which a task is a segment
 cdef int64_t SUMS_THAT_WAIT = 8 << 20           # bytes of those of several segments
 cdef int64_t TILES_OF_A_PIECE = 64              # that such a task transforms at a time
+cdef int64_t SUMS_OF_OUTPUT_TASKS = 4 << 20     # likewise, where a task is some output channels
+cdef int64_t TILES_OF_OUTPUTS = 128             # that it transforms at a time
 
 ctypedef fused real:
     float
@@ -46,6 +48,7 @@ cdef struct Work:
     int64_t piece, inputs_bytes, gradients_bytes
     int64_t begin, end              # tiles of the segment, or of the segments whose sums wait
     int64_t pairs, pairs_a_task     # of vectors of input channels
+    int64_t outputs_a_task
     char *waiting                   # sums of segments
     char *sums                      # of the super-segment
     char *total                     # of those before
@@ -115,28 +118,63 @@ cdef void add_task(void *context, int64_t frequency, int worker) noexcept nogil:
     add_to_total(work, frequency, work.end)
 
 
+cdef void multiply_piece(const Work *work, int64_t begin, int64_t end, int64_t next_end, char *sums,
+                         int flags, char *strip) noexcept nogil:
+    """All products of some tiles, to the domain first; asks for the next tiles' pixels meanwhile."""
+    cdef int frequency
+    to_domain(&work.kernels, &work.x, &work.grid, begin, end, &work.inputs, begin, strip)
+    to_domain(&work.kernels, &work.dy, &work.grid, begin, end, &work.gradients, begin, strip)
+    for frequency in range(36):
+        fetch(&work.x.pixels, work.x.channels, work.x.top, work.x.left, 6, &work.grid, end,
+              next_end, frequency, 36)
+        fetch(&work.dy.pixels, work.dy.channels, 0, 0, 4, &work.grid, end, next_end, frequency, 36)
+        multiply(work, frequency, 0, work.pairs, end - begin, &work.inputs, &work.gradients, sums,
+                 flags)
+
+
+cdef void outputs_task(void *context, int64_t index, int worker) noexcept nogil:
+    """All sums of some output channels."""
+    cdef Work work = (<Work *>context)[0]
+    cdef int64_t size = work.kernels.size, first = index * work.outputs_a_task
+    cdef int64_t rows = first * work.sums_row * size, begin = 0, end, all_tiles = work.grid.tiles
+    cdef char *strip = work.memory + worker * work.worker_bytes
+    cdef char *sums
+    cdef int frequency
+    work.inputs.data = strip + strip_bytes(&work.kernels)
+    work.gradients.data = work.inputs.data + work.inputs_bytes
+    work.result.shape[O] = min(work.outputs_a_task, work.result.shape[O] - first)
+    work.dy.channels = work.result.shape[O]
+    work.dy.pixels.data += first * work.dy.pixels.strides[C] * size
+    work.sums += rows
+    work.total += rows
+    work.waiting += rows
+    while begin < all_tiles:
+        end = min(begin + work.piece, all_tiles)
+        sums = work.sums if begin % HW_SUPER_SEGMENT < HW_SEGMENT else work.waiting
+        multiply_piece(&work, begin, end, min(end + work.piece, all_tiles), sums,
+                       HW_RESUME if begin % HW_SEGMENT else 0, strip)
+        begin = end
+        if begin % HW_SEGMENT == 0 or begin == all_tiles:
+            for frequency in range(36):
+                if sums == work.waiting:
+                    add_sums(&work, frequency, work.waiting, work.sums, False)
+                add_to_total(&work, frequency, begin)
+
+
 cdef void segment_task(void *context, int64_t index, int worker) noexcept nogil:
     """The sums of a segment, which go on from a piece of its tiles to the next."""
     cdef Work *work = <Work *>context
     cdef int64_t begin = work.begin + index * HW_SEGMENT, last = min(begin + HW_SEGMENT, work.end)
-    cdef int64_t end, next_end
+    cdef int64_t end
     cdef char *strip = work.memory + worker * work.worker_bytes
-    cdef Domain inputs = work.inputs, gradients = work.gradients
-    cdef int frequency, flags = 0
-    inputs.data = strip + strip_bytes(&work.kernels)
-    gradients.data = inputs.data + work.inputs_bytes
+    cdef Work own = work[0]
+    cdef int flags = 0
+    own.inputs.data = strip + strip_bytes(&work.kernels)
+    own.gradients.data = own.inputs.data + work.inputs_bytes
     while begin < last:
         end = min(begin + work.piece, last)
-        next_end = min(end + work.piece, last)
-        to_domain(&work.kernels, &work.x, &work.grid, begin, end, &inputs, begin, strip)
-        to_domain(&work.kernels, &work.dy, &work.grid, begin, end, &gradients, begin, strip)
-        for frequency in range(36):
-            fetch(&work.x.pixels, work.x.channels, work.x.top, work.x.left, 6, &work.grid, end,
-                  next_end, frequency, 36)
-            fetch(&work.dy.pixels, work.dy.channels, 0, 0, 4, &work.grid, end, next_end, frequency,
-                  36)
-            multiply(work, frequency, 0, work.pairs, end - begin, &inputs, &gradients,
-                     work.waiting + index * work.sums_bytes, flags)
+        multiply_piece(&own, begin, end, min(end + work.piece, last),
+                       work.waiting + index * work.sums_bytes, flags, strip)
         flags = HW_RESUME
         begin = end
 
@@ -173,10 +211,10 @@ cdef void result_task(void *context, int64_t o, int worker) noexcept nogil:
         c += lanes
 
 
-cdef void set_piece(Work *work, int64_t tiles) noexcept nogil:
-    """How the domain of so many tiles lies."""
+cdef void set_piece(Work *work, int64_t tiles, int64_t outputs) noexcept nogil:
+    """How the domain of so many tiles, and of the gradients of so many outputs, lies."""
     cdef const Kernels *kernels = &work.kernels
-    cdef int64_t size = kernels.size, outputs = work.result.shape[O]
+    cdef int64_t size = kernels.size
     work.piece = tiles
     work.inputs.tile = work.gradients.pair = kernels.pair
     work.inputs.pair = tiles * kernels.pair
@@ -200,7 +238,7 @@ cdef int by_segments(Work *work, int threads) except -1 nogil:
     cdef int64_t segments = ceil_div(work.grid.tiles, HW_SEGMENT), rounds, waiting
     rounds = ceil_div(segments * work.sums_bytes, SUMS_THAT_WAIT)
     waiting = ceil_div(ceil_div(segments, rounds), threads) * threads
-    set_piece(work, TILES_OF_A_PIECE)
+    set_piece(work, TILES_OF_A_PIECE, work.result.shape[O])
     work.worker_bytes += work.inputs_bytes + work.gradients_bytes
     work.memory = take(work, threads * work.worker_bytes + waiting * work.sums_bytes)
     work.waiting = work.memory + threads * work.worker_bytes
@@ -216,10 +254,23 @@ cdef int by_segments(Work *work, int threads) except -1 nogil:
         workspace_give(work.sums)
 
 
+cdef int by_outputs(Work *work, int threads) except -1 nogil:
+    """The same by tasks of some output channels."""
+    set_piece(work, TILES_OF_OUTPUTS, work.outputs_a_task)
+    work.worker_bytes += work.inputs_bytes + work.gradients_bytes
+    work.waiting = take(work, work.sums_bytes + threads * work.worker_bytes)
+    work.memory = work.waiting + work.sums_bytes
+    try:
+        parallel_for(outputs_task, work, ceil_div(work.result.shape[O], work.outputs_a_task), threads)
+        return parallel_for(result_task, work, work.result.shape[O], threads)
+    finally:
+        workspace_give(work.sums)
+
+
 cdef int by_frequencies(Work *work, int threads) except -1 nogil:
     """The same, a segment after the other, by tasks of a frequency."""
     cdef int64_t all_tiles = work.grid.tiles
-    set_piece(work, min(all_tiles, HW_SEGMENT))
+    set_piece(work, min(all_tiles, HW_SEGMENT), work.result.shape[O])
     work.pairs_a_task = work.pairs if threads < 9 else 1
     work.inputs.data = take(work, work.inputs_bytes + work.gradients_bytes
                             + threads * work.worker_bytes)
@@ -252,6 +303,9 @@ cdef int backward_group(Work *work) except -1 nogil:
     work.worker_bytes = strip_bytes(kernels)
     if work.sums_bytes <= SUMS_OF_SEGMENT_TASKS and 2 * all_tiles > 3 * threads * HW_SEGMENT:
         return by_segments(work, threads)
+    work.outputs_a_task = ceil_div(ceil_div(outputs, kernels.lanes), threads) * kernels.lanes
+    if work.sums_bytes <= SUMS_OF_OUTPUT_TASKS and work.outputs_a_task >= work.result.shape[C]:
+        return by_outputs(work, threads)
     return by_frequencies(work, threads)
 
 
