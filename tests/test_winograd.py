@@ -199,6 +199,19 @@ def test_super_segments_of_tiles(rng):
     same_bits(everywhere(lambda: hw.conv2d_backward_weight(dy, x, (1, 1, 3, 3), **options)), right)
 
 
+def test_super_segments_of_some_outputs(rng):
+    """33 segments, and sums so large that a task is some of the output channels."""
+    x, dy = (rng.standard_normal((16_500, c, 1, 1)).astype(np.float32) for c in (20, 240))
+    o, c = [0, 79, 80, 239], [0, 19]
+    right = oracle.conv2d_backward_weight(dy[:, o], x[:, c], (4, 2, 3, 3), 1, 1, 1)
+    for isa in (isa for isa in ISAS if isa != "baseline"):  # which may have no fma
+        runtime.use_isa(isa)
+        for threads in (1, 3):
+            runtime.set_num_threads(threads)
+            dw = hw.conv2d_backward_weight(dy, x, (240, 20, 3, 3), **options_of((1, 1, 1, 1)))
+            same_bits(dw[np.ix_(o, c)], right)
+
+
 def test_segments_whose_sums_wait(rng):
     """13 segments of 64 × 40 channels: few threads take one each, many a frequency."""
     x, dy = (rng.standard_normal((2, c, 224, 224)).astype(np.float32) for c in (40, 64))

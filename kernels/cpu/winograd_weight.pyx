@@ -3,9 +3,14 @@
 Where the sums, [ξ][output channel][input channel], are small and the segments of the tiles many, a task
 is a segment: nothing that it transforms leaves its thread, and its sums wait to be added in order.
 
-Else the segments follow each other, worked on by all threads: inputs and gradients are transformed,
-then every frequency adds its product to the sums. A task of the second step is a frequency, or where
-threads outnumber those a frequency and a pair of vectors of input channels.
+Else the segments follow each other, worked on by all threads. Where the sums are of some megabytes and
+output channels outnumber input channels, a task is some output channels, from which likewise nothing
+leaves its thread but the sums. Those lie by themselves: the hardware fetches ahead, and waits long for
+lines that another thread has written.
+
+Or inputs and gradients are transformed, then every frequency adds its product to the sums. A task of
+the second step is a frequency, or where threads outnumber those a frequency and a pair of vectors of
+input channels.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -31,9 +36,8 @@ cdef enum:
 # By measurement with 1 MiB of L2.
 cdef int64_t SUMS_OF_SEGMENT_TASKS = 1 << 20    # bytes of the sums up to which a task is a segment
 cdef int64_t SUMS_THAT_WAIT = 8 << 20           # bytes of those of several segments
-cdef int64_t TILES_OF_A_PIECE = 64              # that such a task transforms at a time
 cdef int64_t SUMS_OF_OUTPUT_TASKS = 4 << 20     # likewise, where a task is some output channels
-cdef int64_t TILES_OF_OUTPUTS = 128             # that it transforms at a time
+cdef int64_t TILES_OF_A_PIECE = 64              # that such tasks transform at a time
 
 ctypedef fused real:
     float
@@ -48,7 +52,7 @@ cdef struct Work:
     int64_t piece, inputs_bytes, gradients_bytes
     int64_t begin, end              # tiles of the segment, or of the segments whose sums wait
     int64_t pairs, pairs_a_task     # of vectors of input channels
-    int64_t outputs_a_task
+    int64_t block, blocks           # of output channels: their sums lie together
     char *waiting                   # sums of segments
     char *sums                      # of the super-segment
     char *total                     # of those before
@@ -133,32 +137,30 @@ cdef void multiply_piece(const Work *work, int64_t begin, int64_t end, int64_t n
 
 
 cdef void outputs_task(void *context, int64_t index, int worker) noexcept nogil:
-    """All sums of some output channels."""
+    """The segment's sums of some output channels, added to those before."""
     cdef Work work = (<Work *>context)[0]
-    cdef int64_t size = work.kernels.size, first = index * work.outputs_a_task
-    cdef int64_t rows = first * work.sums_row * size, begin = 0, end, all_tiles = work.grid.tiles
+    cdef int64_t first = index * work.block, begin = work.begin, end, all_tiles = work.grid.tiles
     cdef char *strip = work.memory + worker * work.worker_bytes
     cdef char *sums
-    cdef int frequency
+    cdef int frequency, flags = 0
     work.inputs.data = strip + strip_bytes(&work.kernels)
     work.gradients.data = work.inputs.data + work.inputs_bytes
-    work.result.shape[O] = min(work.outputs_a_task, work.result.shape[O] - first)
+    work.result.shape[O] = min(work.block, work.result.shape[O] - first)
     work.dy.channels = work.result.shape[O]
-    work.dy.pixels.data += first * work.dy.pixels.strides[C] * size
-    work.sums += rows
-    work.total += rows
-    work.waiting += rows
-    while begin < all_tiles:
-        end = min(begin + work.piece, all_tiles)
-        sums = work.sums if begin % HW_SUPER_SEGMENT < HW_SEGMENT else work.waiting
-        multiply_piece(&work, begin, end, min(end + work.piece, all_tiles), sums,
-                       HW_RESUME if begin % HW_SEGMENT else 0, strip)
+    work.dy.pixels.data += first * work.dy.pixels.strides[C] * work.kernels.size
+    work.sums += index * work.sums_bytes
+    work.total += index * work.sums_bytes
+    work.waiting += index * work.sums_bytes
+    sums = work.waiting if begin % HW_SUPER_SEGMENT else work.sums
+    while begin < work.end:
+        end = min(begin + work.piece, work.end)
+        multiply_piece(&work, begin, end, min(end + work.piece, all_tiles), sums, flags, strip)
+        flags = HW_RESUME
         begin = end
-        if begin % HW_SEGMENT == 0 or begin == all_tiles:
-            for frequency in range(36):
-                if sums == work.waiting:
-                    add_sums(&work, frequency, work.waiting, work.sums, False)
-                add_to_total(&work, frequency, begin)
+    for frequency in range(36):
+        if sums == work.waiting:
+            add_sums(&work, frequency, work.waiting, work.sums, False)
+        add_to_total(&work, frequency, work.end)
 
 
 cdef void segment_task(void *context, int64_t index, int worker) noexcept nogil:
@@ -197,11 +199,12 @@ cdef void result_task(void *context, int64_t o, int worker) noexcept nogil:
     cdef const Kernels *kernels = &work.kernels
     cdef const View *dw = &work.result
     cdef char *strip = work.memory + worker * work.worker_bytes
+    cdef const char *total = work.total + o // work.block * work.sums_bytes
     cdef int64_t lanes = kernels.lanes, size = kernels.size, c = 0, r
     cdef bint adjacent = dw.strides[R] == 3 * dw.strides[S]     # 9 taps in a row, or 3 × 3
     while c < dw.shape[C]:
         kernels.winograd.weight_gradient[kernels.wide](
-            1, work.total + size * (o * work.sums_row + c), 0, 6 * work.sums_frequency,
+            1, total + size * (o % work.block * work.sums_row + c), 0, 6 * work.sums_frequency,
             work.sums_frequency, strip, 0, 3 * lanes, lanes)
         for r in range(1 if adjacent else 3):
             kernels.winograd.scatter[kernels.wide](
@@ -226,11 +229,20 @@ cdef void set_piece(Work *work, int64_t tiles, int64_t outputs) noexcept nogil:
     work.gradients_bytes = 36 * work.gradients.frequency * size
 
 
+cdef void set_sums(Work *work, int64_t outputs) noexcept nogil:
+    """How the sums of so many outputs lie."""
+    work.block = outputs
+    work.blocks = ceil_div(work.result.shape[O], outputs)
+    work.sums_frequency = stagger((outputs + 16) * work.sums_row, work.kernels.size)
+    work.sums_bytes = 36 * work.sums_frequency * work.kernels.size
+
+
 cdef char *take(Work *work, int64_t bytes) except NULL nogil:
     """Memory for the sums and, at what is returned, so many bytes more. workspace_give(work.sums)."""
-    work.sums = <char *>workspace_take(work.sums_bytes * (2 if work.several else 1) + bytes)
-    work.total = work.sums + (work.sums_bytes if work.several else 0)
-    return work.total + work.sums_bytes
+    cdef int64_t sums_bytes = work.blocks * work.sums_bytes
+    work.sums = <char *>workspace_take(sums_bytes * (2 if work.several else 1) + bytes)
+    work.total = work.sums + (sums_bytes if work.several else 0)
+    return work.total + sums_bytes
 
 
 cdef int by_segments(Work *work, int threads) except -1 nogil:
@@ -255,13 +267,17 @@ cdef int by_segments(Work *work, int threads) except -1 nogil:
 
 
 cdef int by_outputs(Work *work, int threads) except -1 nogil:
-    """The same by tasks of some output channels."""
-    set_piece(work, TILES_OF_OUTPUTS, work.outputs_a_task)
+    """The same, a segment after the other, by tasks of some output channels."""
+    set_piece(work, TILES_OF_A_PIECE, work.block)
     work.worker_bytes += work.inputs_bytes + work.gradients_bytes
-    work.waiting = take(work, work.sums_bytes + threads * work.worker_bytes)
-    work.memory = work.waiting + work.sums_bytes
+    work.waiting = take(work, work.blocks * work.sums_bytes + threads * work.worker_bytes)
+    work.memory = work.waiting + work.blocks * work.sums_bytes
+    work.begin = 0
     try:
-        parallel_for(outputs_task, work, ceil_div(work.result.shape[O], work.outputs_a_task), threads)
+        while work.begin < work.grid.tiles:
+            work.end = min(work.begin + HW_SEGMENT, work.grid.tiles)
+            parallel_for(outputs_task, work, work.blocks, threads)
+            work.begin = work.end
         return parallel_for(result_task, work, work.result.shape[O], threads)
     finally:
         workspace_give(work.sums)
@@ -294,17 +310,21 @@ cdef int by_frequencies(Work *work, int threads) except -1 nogil:
 cdef int backward_group(Work *work) except -1 nogil:
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t size = kernels.size, outputs = work.result.shape[O], all_tiles = work.grid.tiles
+    cdef int64_t vectors, block
     cdef int threads = threads_of(all_tiles, outputs, work.result.shape[C])
     work.pairs = ceil_div(work.result.shape[C], kernels.pair)
     work.sums_row = work.pairs * kernels.pair
-    work.sums_frequency = stagger((outputs + 16) * work.sums_row, size)
-    work.sums_bytes = 36 * work.sums_frequency * size
     work.several = all_tiles > HW_SUPER_SEGMENT
     work.worker_bytes = strip_bytes(kernels)
+    set_sums(work, outputs)
     if work.sums_bytes <= SUMS_OF_SEGMENT_TASKS and 2 * all_tiles > 3 * threads * HW_SEGMENT:
         return by_segments(work, threads)
-    work.outputs_a_task = ceil_div(ceil_div(outputs, kernels.lanes), threads) * kernels.lanes
-    if work.sums_bytes <= SUMS_OF_OUTPUT_TASKS and work.outputs_a_task >= work.result.shape[C]:
+    vectors = ceil_div(outputs, kernels.lanes)
+    block = ceil_div(vectors, threads)
+    # Inputs are transformed by all threads: the fewer channels; and all have about as much to do.
+    if (work.sums_bytes <= SUMS_OF_OUTPUT_TASKS and work.result.shape[C] <= block * kernels.lanes
+            and 8 * vectors > 7 * threads * block):
+        set_sums(work, block * kernels.lanes)
         return by_outputs(work, threads)
     return by_frequencies(work, threads)
 
