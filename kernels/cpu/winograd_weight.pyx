@@ -309,7 +309,7 @@ cdef int by_frequencies(Work *work, int threads) except -1 nogil:
 
 cdef int backward_group(Work *work) except -1 nogil:
     cdef const Kernels *kernels = &work.kernels
-    cdef int64_t size = kernels.size, outputs = work.result.shape[O], all_tiles = work.grid.tiles
+    cdef int64_t outputs = work.result.shape[O], all_tiles = work.grid.tiles
     cdef int64_t vectors, block
     cdef int threads = threads_of(all_tiles, outputs, work.result.shape[C])
     work.pairs = ceil_div(work.result.shape[C], kernels.pair)
