@@ -9,9 +9,10 @@ A tile of 4 × 4 outputs meets 6 × 6 inputs. In the domain of 36 frequencies ξ
 Tiles t are counted over (image, row, column). Nothing that is transformed leaves the caches if it can
 be helped, nor the caches of the thread that made it: cores may have no cache in common, so threads
 share what is written once and read often. Where the transformed weights are small, they are shared,
-and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs are
-shared, of a block of tiles, and a task takes the block through the products of one pair of vectors of
-output channels, whose weights it transforms. Backward weight: winograd_weight.pyx.
+and a task takes a few tiles through all three steps. Else, or where tiles are few, the inputs of a
+block of tiles are transformed, and a task takes the block through the products of one pair of vectors
+of output channels, whose weights it transforms. Of two blocks at once, each thread of two has the one
+that it made. Backward weight: winograd_weight.pyx.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -21,12 +22,9 @@ from halfwave._cpu.runtime cimport (
     HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
 )
 from halfwave._cpu.winograd_domain cimport (
-    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, from_domain, grid_of, kernels_of, product,
+    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, fetch_run, from_domain, grid_of, kernels_of, product,
     stagger, strip_bytes, threads_of, to_domain,
 )
-
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
 
 cdef enum:
     N, C, H, W
@@ -37,7 +35,8 @@ cdef int64_t WEIGHTS_OF_WHOLE_TASKS = 12 << 20  # bytes of weights up to which a
 cdef int64_t FEW_TILES = 128                    # but if these few tiles have
 cdef int64_t WEIGHTS_OF_FEW_TILES = 1 << 20     # more weights than this
 cdef int64_t TILES_OF_A_TASK = 1 << 18          # bytes of its transformed inputs
-cdef int64_t TILES_TO_SHARE = 8 << 20           # else: those of the block that tasks share
+cdef int64_t TILES_OF_A_BLOCK = 8 << 20         # else: those of a block
+cdef int64_t BLOCKS_AT_ONCE = 2                 # for as many threads
 
 
 cdef struct Work:
@@ -56,7 +55,7 @@ cdef struct Work:
     int64_t weights_frequency, weights_bytes    # of a pair
     Domain inputs, products         # of a piece of the tiles, products of a pair
     int64_t piece, tile_bytes, inputs_bytes, products_bytes
-    int64_t block_begin, block_end  # tiles
+    int64_t first_tile              # of the first of the blocks at work
     int64_t pixels_ahead            # tiles from those of a task to those whose pixels it asks for, or 0
     int64_t inputs_ahead            # rows of inputs likewise
     char *memory                    # of the workers: strip, products, and inputs or weights
@@ -67,7 +66,7 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
     """G w Gᵀ of one pair of vectors of the result's channels: [ξ][source channel][2 vectors]."""
     cdef const Kernels *kernels = &work.kernels
     cdef int64_t lanes = kernels.lanes, size = kernels.size
-    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row, line
+    cdef int64_t sources = work.source.channels, c = 0, count, v, lane, used, row
     cdef const char *taps
     cdef const char *ahead          # of the hardware, which these short rows escape
     # 9 taps of some channels lie side by side, or of one.
@@ -80,11 +79,11 @@ cdef void weights_to_domain(const Work *work, int64_t pair, char *to, char *stri
             used = max(min(lanes, work.result.shape[C] - lane), 0)
             taps = work.w + size * (lane * work.w_lane + c * work.w_step)
             ahead = taps + CHUNK * work.w_step * size
-            for row in range(used):
-                line = 0
-                while line < 9 * count * size:
-                    __builtin_prefetch(ahead + row * work.w_lane * size + line, 0, 2)
-                    line += 64
+            if work.w_lane == 9 * count:    # nothing lies between the lanes
+                fetch_run(ahead, 9 * count * used * size)
+            else:
+                for row in range(used):
+                    fetch_run(ahead + row * work.w_lane * size, 9 * count * size)
             kernels.winograd.gather[kernels.wide](
                 9 * count, (work.w_end - taps) // size - (used - 1) * work.w_lane, used, taps, 1,
                 work.w_lane, strip)
@@ -141,20 +140,29 @@ cdef void whole_task(void *context, int64_t index, int worker) noexcept nogil:
 
 
 cdef void inputs_task(void *context, int64_t index, int worker) noexcept nogil:
-    """Some of the block's tiles to the domain."""
+    """Some of a block's tiles to the domain."""
     cdef Work *work = <Work *>context
-    cdef int64_t begin = work.block_begin + index * STRIP
-    to_domain(&work.kernels, &work.source, &work.grid, begin, min(begin + STRIP, work.block_end),
-              &work.inputs, work.block_begin, work.memory + worker * work.worker_bytes)
+    cdef int64_t strips = ceil_div(work.piece, STRIP), block = index // strips
+    cdef int64_t first = work.first_tile + block * work.piece
+    cdef int64_t begin = first + index % strips * STRIP
+    cdef int64_t end = min(min(begin + STRIP, first + work.piece), work.grid.tiles)
+    cdef Domain inputs = work.inputs
+    inputs.data += block * work.inputs_bytes
+    to_domain(&work.kernels, &work.source, &work.grid, begin, end, &inputs, first,
+              work.memory + worker * work.worker_bytes)
 
 
-cdef void pair_task(void *context, int64_t pair, int worker) noexcept nogil:
-    """The block's tiles times the weights of one pair of vectors."""
+cdef void pair_task(void *context, int64_t index, int worker) noexcept nogil:
+    """A block's tiles times the weights of one pair of vectors."""
     cdef Work *work = <Work *>context
     cdef char *memory = work.memory + worker * work.worker_bytes
     cdef char *weights = memory + strip_bytes(&work.kernels) + work.products_bytes
+    cdef int64_t block = index // work.pairs, pair = index % work.pairs
+    cdef int64_t begin = work.first_tile + block * work.piece
+    cdef Domain inputs = work.inputs
+    inputs.data += block * work.inputs_bytes
     weights_to_domain(work, pair, weights, memory)
-    multiply(work, pair, weights, &work.inputs, work.block_begin, work.block_end, memory)
+    multiply(work, pair, weights, &inputs, begin, min(begin + work.piece, work.grid.tiles), memory)
 
 
 cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
@@ -181,23 +189,25 @@ cdef int in_whole_tasks(Work *work, int threads) except -1 nogil:
 
 
 cdef int in_blocks(Work *work, int threads) except -1 nogil:
-    cdef int64_t all_tiles = work.grid.tiles
+    cdef int64_t all_tiles = work.grid.tiles, blocks, at_once, done = 0
     cdef char *memory
-    work.piece = ceil_div(all_tiles, ceil_div(all_tiles * work.tile_bytes, TILES_TO_SHARE))
+    blocks = ceil_div(all_tiles * work.tile_bytes, TILES_OF_A_BLOCK)
+    work.piece = ceil_div(all_tiles, blocks)
+    blocks = ceil_div(all_tiles, work.piece)
+    at_once = min(min(blocks, threads), BLOCKS_AT_ONCE)
     work.inputs_ahead = work.kernels.contraction.rows
     set_pieces(work)
     work.worker_bytes = strip_bytes(&work.kernels) + work.products_bytes + work.weights_bytes
-    memory = <char *>workspace_take(threads * work.worker_bytes + work.inputs_bytes)
+    memory = <char *>workspace_take(threads * work.worker_bytes + at_once * work.inputs_bytes)
     work.memory = memory
     work.inputs.data = memory + threads * work.worker_bytes
-    work.block_begin = 0
     try:
-        while work.block_begin < all_tiles:
-            work.block_end = min(work.block_begin + work.piece, all_tiles)
-            parallel_for(inputs_task, work, ceil_div(work.block_end - work.block_begin, STRIP),
-                         threads)
-            parallel_for(pair_task, work, work.pairs, threads)
-            work.block_begin = work.block_end
+        while done < blocks:
+            at_once = min(at_once, blocks - done)
+            work.first_tile = done * work.piece
+            parallel_for(inputs_task, work, at_once * ceil_div(work.piece, STRIP), threads)
+            parallel_for(pair_task, work, at_once * work.pairs, threads)
+            done += at_once
         return 0
     finally:
         workspace_give(memory)

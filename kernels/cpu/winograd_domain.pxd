@@ -57,6 +57,8 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
                   int64_t a_k, int64_t a_ahead, const char *b, char *c, int64_t c_row,
                   int flags) noexcept nogil
 
+cdef void fetch_run(const char *begin, int64_t bytes) noexcept nogil
+
 cdef void fetch(const View *x, int64_t channels, int64_t top, int64_t left, int64_t side,
                 const Grid *grid, int64_t begin, int64_t end, int64_t share,
                 int64_t shares) noexcept nogil

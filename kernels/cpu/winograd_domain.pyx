@@ -170,12 +170,19 @@ cdef void product(const Kernels *kernels, int64_t rows, int64_t k, const char *a
         flags = HW_ACCUMULATE
 
 
+cdef void fetch_run(const char *begin, int64_t bytes) noexcept nogil:
+    """Asks for the cache lines."""
+    cdef uintptr_t line = <uintptr_t>begin & ~<uintptr_t>63
+    while line < <uintptr_t>begin + bytes:
+        __builtin_prefetch(<const void *>line, 0, 2)
+        line += 64
+
+
 cdef void fetch(const View *x, int64_t channels, int64_t top, int64_t left, int64_t side,
                 const Grid *grid, int64_t begin, int64_t end, int64_t share,
                 int64_t shares) noexcept nogil:
     """Asks for one of some shares of the cache lines of tiles, but for rows that others ask for."""
     cdef int64_t tile = begin, n, i, j, run, h, first, part, many, step, length
-    cdef uintptr_t line, behind
     while tile < end:
         n = tile // (grid.down * grid.across)
         i = tile // grid.across % grid.down
@@ -191,13 +198,8 @@ cdef void fetch(const View *x, int64_t channels, int64_t top, int64_t left, int6
         while part < 4 * many:
             h = 4 * i + side - 4 - top + part // many
             if 0 <= h < x.shape[H]:
-                line = <uintptr_t>(x.data + x.itemsize * (
-                    n * x.strides[N] + h * x.strides[H] + first * x.strides[W]
-                    + part % many * step))
-                behind = line + length * x.itemsize
-                line &= ~<uintptr_t>63
-                while line < behind:
-                    __builtin_prefetch(<const void *>line, 0, 2)
-                    line += 64
+                fetch_run(x.data + x.itemsize * (n * x.strides[N] + h * x.strides[H]
+                                                 + first * x.strides[W] + part % many * step),
+                          length * x.itemsize)
             part += shares
         tile += run

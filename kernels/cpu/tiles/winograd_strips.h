@@ -55,6 +55,42 @@ static inline __attribute__((always_inline)) void TYPED(square)(const REAL *from
     }
 }
 #undef STAGE
+
+/* to[t * LANES + l] = from[9 * l + t], t < 9. Lane i of vector k goes to t = (k * LANES + i) % 9,
+ * and for each t these lanes differ. */
+#define TAKEN(kt, i) (((kt) / 9 * LANES + (i)) % 9 == (kt) % 9 ? LANES + (i) : (i))
+#define ORDER(t, l) ((9 * (l) + (t)) % LANES)
+#define TAKE(k, t) all = PICK(all, v[k], TAKEN, 9 * (k) + (t))
+#define TAP(t)  \
+    all = v[0]; \
+    TAKE(1, t); \
+    TAKE(2, t); \
+    TAKE(3, t); \
+    TAKE(4, t); \
+    TAKE(5, t); \
+    TAKE(6, t); \
+    TAKE(7, t); \
+    TAKE(8, t); \
+    *(VEC_U *)(to + (t) * LANES) = (VEC_U)PICK(all, all, ORDER, t)
+static inline void TYPED(nine_taps)(const REAL *from, REAL *to) {
+    VEC v[9], all;
+    _Pragma("GCC unroll 16") for (int k = 0; k < 9; k++) {
+        v[k] = (VEC) * (const VEC_U *)(from + k * LANES);
+    }
+    TAP(0);
+    TAP(1);
+    TAP(2);
+    TAP(3);
+    TAP(4);
+    TAP(5);
+    TAP(6);
+    TAP(7);
+    TAP(8);
+}
+#undef TAP
+#undef TAKE
+#undef ORDER
+#undef TAKEN
 #undef PICK
 #undef LOW
 #undef HIGH
@@ -73,6 +109,10 @@ static void TYPED(gather)(int64_t count, int64_t readable, int64_t channels, con
     int64_t c = 0, p;
     if (channel == 1 && channels == LANES) {
         for (p = 0; p < count; p++) *(VEC_U *)(to + p * LANES) = *(const VEC_U *)(from + p * pixel);
+        return;
+    }
+    if (pixel == 1 && channel == 9 && channels == LANES && count == 9) {
+        TYPED(nine_taps)(from, to);
         return;
     }
     if (pixel == 1 && channels == LANES && readable >= LANES) {
