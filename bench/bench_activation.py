@@ -35,7 +35,7 @@ def operands(layout=""):
     """x, dy and the slopes; the layout of ReLU's array is nothing to ReLU."""
     x, dy = peers.array(*SHAPE), peers.array(*SHAPE, seed=1)
     if layout == "NHWC":
-        x, dy = (np.ascontiguousarray(v.transpose(0, 2, 3, 1)) for v in (x, dy))
+        x, dy = peers.channels_last(x), peers.channels_last(dy)
     return x, dy, np.linspace(0.1, 0.5, SHAPE[1], dtype=np.float32)
 
 
@@ -50,7 +50,7 @@ def halfwave(case, layout):
     if layout == "NHWC" and "prelu" not in case:
         return None
     x, dy, alpha = operands(layout)
-    out = np.empty_like(x)
+    out = peers.memory(*x.shape)
     axis = LAYOUTS.index(layout) * 2 + 1
     if case == "relu":
         return Job(lambda: hw.relu(x, out=out))
@@ -67,7 +67,7 @@ def halfwave(case, layout):
 def numpy(case, variant):
     x, dy, alpha = operands()
     slopes = alpha.reshape(1, -1, 1, 1)
-    out, scratch = np.empty_like(x), np.empty_like(x)
+    out, scratch = peers.memory(*x.shape), peers.memory(*x.shape)
     if case == "relu":
         return Job(lambda: np.maximum(x, 0, out=out))
     if case == "relu backward":

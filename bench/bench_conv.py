@@ -111,7 +111,7 @@ def operands(case):
 
 
 def to(layout, array):
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if layout == "NHWC" else array
+    return peers.channels_last(array) if layout == "NHWC" else array
 
 
 def back(layout):
@@ -129,12 +129,12 @@ def halfwave(case, layout):
     options = {"stride": case.stride, "padding": case.padding, "groups": case.groups,
                "layout": layout}  # fmt: skip
     if case.which == "weight":
-        out = np.empty_like(w)
+        out = peers.memory(*w.shape)
         return Job(lambda: hw.conv2d_backward_weight(dy, x, w.shape, out=out, **options))
     if case.which == "forward":
-        out = np.empty_like(dy)
+        out = peers.memory(*dy.shape)
         return Job(lambda: hw.conv2d(x, w, out=out, **options), back(layout))
-    out = np.empty_like(x)
+    out = peers.memory(*x.shape)
     return Job(lambda: hw.conv2d_backward_input(dy, w, x.shape, out=out, **options), back(layout))
 
 

@@ -4,6 +4,7 @@ Each library draws its own values, so what is compared is their spread.
 """
 
 import numpy as np
+import peers
 from peers import Job
 
 UNIT = "10⁹ values/s"
@@ -39,7 +40,7 @@ def agree(one, other):
 def halfwave(case, variant):
     import halfwave as hw
 
-    out = np.empty(SHAPE, np.float32)
+    out = peers.memory(*SHAPE)
     if case == "uniform":
         return Job(lambda: hw.init.uniform(SHAPE, low=0.0, high=1.0, seed=1, out=out))
     if case == "orthogonal":
@@ -50,7 +51,7 @@ def halfwave(case, variant):
 
 def numpy(case, variant):
     generator = np.random.Generator(getattr(np.random, variant)(1))
-    out = np.empty(SHAPE, np.float32)
+    out = peers.memory(*SHAPE)
     if case == "normal":
         return Job(lambda: generator.standard_normal(SHAPE, np.float32, out))
     if case == "uniform":

@@ -49,7 +49,7 @@ def bounds(case):
 def operands(case):
     batch, m, k, n = case
     lead = (batch,) if batch > 1 else ()
-    return peers.array(*lead, m, k), peers.array(*lead, k, n, seed=1), np.empty((*lead, m, n), "f")
+    return peers.array(*lead, m, k), peers.array(*lead, k, n, seed=1), peers.memory(*lead, m, n)
 
 
 def halfwave(case, variant):

@@ -47,17 +47,17 @@ def operation(case):
     import halfwave as hw
 
     if "product" in case:
-        a, b, out = peers.array(512, 1024), peers.array(1024, 768), np.empty((512, 768), "f")
+        a, b, out = peers.array(512, 1024), peers.array(1024, 768), peers.memory(512, 768)
         return lambda: hw.matmul(a, b, out=out)
     if "prelu" in case:
         x, dy = peers.array(64, 1 << 16), peers.array(64, 1 << 16, seed=1)
-        alpha, out = np.full(64, 0.25, np.float32), np.empty_like(x)
+        alpha, out = np.full(64, 0.25, np.float32), peers.memory(*x.shape)
         return lambda: hw.prelu_backward(dy, x, alpha, axis=0, out=out)[1]
     x, w = peers.array(4, 128, 28, 28), peers.array(128, 128, 3, 3, seed=1)
     if "forward" in case:
-        out = np.empty_like(x)
+        out = peers.memory(*x.shape)
         return lambda: hw.conv2d(x, w, padding=1, out=out)
-    dy, out = peers.array(4, 128, 28, 28, seed=2), np.empty_like(w)
+    dy, out = peers.array(4, 128, 28, 28, seed=2), peers.memory(*w.shape)
     return lambda: hw.conv2d_backward_weight(dy, x, w.shape, padding=1, out=out)
 
 

@@ -10,6 +10,7 @@ import base64
 import gc
 import importlib
 import json
+import math
 import os
 import statistics
 import sys
@@ -92,8 +93,24 @@ class Job:
     scale: float = 1.0  # times the seconds of a call: what is reported
 
 
+def memory(*shape: int) -> np.ndarray:
+    """From a line of the caches on, as all libraries' arrays lie but NumPy's large ones."""
+    count = math.prod(shape)
+    whole = np.empty(count + 16, np.float32)
+    begin = -whole.ctypes.data % 64 // 4
+    return whole[begin : begin + count].reshape(shape)
+
+
 def array(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return np.random.default_rng(seed).standard_normal(dtype=np.float32, out=memory(*shape))
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """N × C × H × W as N × H × W × C."""
+    x = x.transpose(0, 2, 3, 1)
+    result = memory(*x.shape)
+    result[...] = x
+    return result
 
 
 def sample(result: np.ndarray) -> np.ndarray:

@@ -98,3 +98,35 @@ def test_bytes_swapped_and_half_precision_are_named():
     for dtype in (">f4", ">f8", np.float16, np.longdouble):
         with pytest.raises(TypeError, match="must be float32 or float64 in native byte order"):
             hw.matmul(np.ones((2, 2), dtype), np.ones((2, 2)))
+
+
+def test_large_results_begin_with_a_cache_line(rng):
+    x = rng.standard_normal((4, 16, 64, 64), dtype=np.float32)
+    w = rng.standard_normal((16, 16, 3, 3), dtype=np.float32)
+    a = x.reshape(512, 512)
+    results = [
+        hw.relu(x),
+        hw.relu(x[:, ::-1]),
+        hw.prelu_backward(x, x, np.ones(16, np.float32))[0],
+        hw.conv2d(x, w, padding=1),
+        hw.conv2d_backward_input(x, w, x.shape, padding=1),
+        hw.matmul(a, a.T),
+        *hw.matmul_backward(a @ a.T, a, a.T),
+        hw.max_pool2d(x, 2, stride=1),
+        hw.init.he_normal((300, 300), seed=1),
+        hw.dropout(x, 0.5, seed=1),
+    ]
+    for result in results:
+        assert result.ctypes.data % 64 == 0
+        assert result.flags.c_contiguous
+        assert result.flags.writeable
+    for n in range(2**16 - 17, 2**16 + 18):  # around the size from which it is so
+        ones = np.ones(n, np.float32)
+        same_bits(hw.relu(ones), ones)
+
+
+def test_results_too_large_for_memory_are_refused():
+    with pytest.raises((MemoryError, ValueError)):
+        hw.init.zeros((2**31, 2**31))
+    with pytest.raises((MemoryError, ValueError)):
+        hw.init.zeros((np.int64(2**62), 16))

@@ -265,6 +265,51 @@ def test_vectors_of_channels_begin_anywhere(offset, further, isa, rng):
     same_bits(dw, direct.conv2d_backward_weight(dy, x, w.shape, *geometry))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case_of((2, 24, 5, 16), (3, 3)),
+        case_of((1, 83, 4, 9), (3, 3)),
+        case_of((2, 18, 4, 17), (3, 3), stride=(2, 2)),  # 9 columns of one residue, 8 of the other
+        case_of((1, 19, 7, 23), (3, 3), stride=(3, 3), pads=(0, 2, 1, 1)),
+        case_of((1, 17, 3, 28), (5, 5), stride=(1, 2), pads=(2, 2, 2, 2)),
+        case_of((1, 4, 3, 29), (3, 3), stride=(2, 2)),  # a turn is less than four lines
+        case_of((1, 24, 6, 15), (2, 2), stride=(2, 1)),
+    ],
+)
+def test_arrays_begin_anywhere_in_a_line(case, layout, dtype, stores, isa, rng):
+    """… and results that are written past the caches: line by line, and what is left of lines."""
+    x, w = (rng.standard_normal(case[k]).astype(dtype) for k in ("x", "w"))
+    geometry = [case[k] for k in ("stride", "pads", "dilation", "groups")]
+    y = reference.conv2d(x, w, None, *geometry)
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    dx = reference.conv2d_backward_input(dy, w, x.shape, *geometry)
+    dw = reference.conv2d_backward_weight(dy, x, w.shape, *geometry)
+    x, y, dx, dy = (in_layout(v, layout) for v in (x, y, dx, dy))
+    options, line = options_of(case, layout), 64 // x.itemsize
+
+    def placed(v, offset):
+        """The array so far into a line, and the memory around it."""
+        memory = np.full(v.size + 3 * line, 7, dtype)
+        begin = -(memory.ctypes.data // v.itemsize) % line + line + offset
+        there = memory[begin : begin + v.size].reshape(v.shape)
+        return there, (memory[:begin], memory[begin + v.size :])
+
+    for offset in range(line):
+        (x1, _), (dy1, _) = placed(x, offset), placed(dy, offset)
+        x1[...], dy1[...] = x, dy
+        for further in (0, 3):
+            (y1, y_around), (dx1, dx_around) = (
+                placed(v, (offset + further) % line) for v in (y, dx)
+            )
+            same_bits(hw.conv2d(x1, w, out=y1, **options), y)
+            same_bits(hw.conv2d_backward_input(dy1, w, x.shape, out=dx1, **options), dx)
+            assert all((part == 7).all() for part in (*y_around, *dx_around))
+        same_bits(hw.conv2d_backward_weight(dy1, x1, w.shape, **options), dw)
+
+
 def test_guard_bytes_stay(isa):
     for case in BORDERS:
         guards = Guards()

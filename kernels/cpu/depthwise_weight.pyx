@@ -301,7 +301,7 @@ cdef void choose_blocks(Job *job, int threads) noexcept nogil:
     cut_channels(job.channels, job.lanes,
                  max(min(wanted, vectors // 4), ceil_div(vectors, VECTORS)), &job.block,
                  &job.blocks)
-    if job.block >= 5 * job.lanes and job.x.strides[W] * size % bytes == 0:
+    if job.block >= 4 * job.lanes and job.x.strides[W] * size % bytes == 0:
         job.second -= <int64_t>(<uintptr_t>job.x.data % bytes) // size  # aligned from there on
     job.vectors = 2 + ceil_div(job.block - job.second, job.lanes)   # at most
 

@@ -222,14 +222,40 @@ def all_apart(out, inputs):
 
 
 cdef object empty = numpy.empty
+cdef object uint8 = numpy.dtype(numpy.uint8)
+
+cdef enum:
+    LINE = 64           # bytes of the caches, and of the widest vectors
+    LARGE = 1 << 18     # bytes: below, the 0.6 µs that it takes would be noticed
+
+
+def fresh_array(tuple shape, dtype):
+    """A C-contiguous one. If it is large it begins with a line of the caches, which NumPy's do not.
+
+    A vector then lies in one line, not in parts of two: where rows are whole lines, too, passes over
+    two such arrays are up to a quarter faster.
+    """
+    cdef Py_buffer buffer
+    size = dtype.itemsize
+    for length in shape:
+        size *= int(length)     # of Python, which grows
+    if size < LARGE:
+        return empty(shape, dtype)
+    memory = empty(size + LINE, uint8)
+    PyObject_GetBuffer(memory, &buffer, PyBUF_STRIDES)
+    cdef int64_t begin = -<int64_t><uintptr_t>buffer.buf & (LINE - 1)
+    PyBuffer_Release(&buffer)
+    return ndarray(shape, dtype, memory, begin)
 
 
 cdef object fresh(object array, tuple shape):
-    return empty(shape, array.dtype) if type(array) is ndarray else None
+    return fresh_array(shape, array.dtype) if type(array) is ndarray else None
 
 
 cdef object fresh_like(object array):
-    return empty_like(array) if type(array) is ndarray else None
+    if type(array) is not ndarray:
+        return None
+    return empty_like(array) if array.nbytes < LARGE else fresh_array(array.shape, array.dtype)
 
 
 cdef class Plain:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._cpu.runtime import all_apart
+from ._cpu.runtime import all_apart, fresh_array
 from ._cuda import runtime
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -109,6 +109,11 @@ def library(x: np.ndarray | None) -> Any:
     return np if x is None or isinstance(x, np.ndarray) else runtime.device().arrays
 
 
+def fresh(arrays: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory for a result: NumPy's or CuPy's, as `arrays` is one or the other."""
+    return fresh_array(shape, dtype) if arrays is np else arrays.empty(shape, dtype)
+
+
 PRECISIONS = ("tf32", "bf16")
 
 
@@ -161,8 +166,8 @@ def output(
     gpu = on_gpu(inputs[0]) if inputs else device == "cuda"
     arrays = runtime.device().arrays if gpu else np
     if out is None:
-        fresh = arrays.empty(shape, dtype)
-        return fresh, lambda: fresh
+        new = fresh(arrays, shape, dtype)
+        return new, lambda: new
     if not isinstance(out, arrays.ndarray):
         library = "CuPy" if gpu else "NumPy"
         raise TypeError(f"{name} must be a {library} array, not {type(out).__name__}")
@@ -184,13 +189,13 @@ def output(
         not any(overlap(target, x) for x in inputs) if gpu else all_apart(target, inputs)
     ):
         return target, lambda: out
-    fresh = arrays.empty(shape, dtype)
+    new = fresh(arrays, shape, dtype)
 
     def write_back() -> np.ndarray:
-        target[...] = fresh
+        target[...] = new
         return out
 
-    return fresh, write_back
+    return new, write_back
 
 
 def to_device(x: np.ndarray, device: str) -> np.ndarray:

@@ -128,7 +128,8 @@ def matmul_backward(
     chosen = _chosen(_arrays.precision(precision, dy))
     if a.ndim == b.ndim == 2:
         library, kernels = _arrays.library(dy), _kernels(dy)
-        da, db = library.empty(a.shape, dy.dtype), library.empty(b.shape, dy.dtype)
+        da = _arrays.fresh(library, a.shape, dy.dtype)
+        db = _arrays.fresh(library, b.shape, dy.dtype)
         kernels.product(dy, b.T, None, da, 0, 1, 1, 1, *chosen)
         kernels.product(a.T, dy, None, db, 0, 1, 1, 1, *chosen)
         return da, db
@@ -194,7 +195,7 @@ def _product_summed(
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2], batch)
     x = _broadcast(x, batch + x.shape[-2:])
     y = _broadcast(y, batch + y.shape[-2:])
-    out = _arrays.library(x).empty(shape, x.dtype)
+    out = _arrays.fresh(_arrays.library(x), shape, x.dtype)
     own = (1,) * (len(batch) + 2 - len(shape)) + shape[:-2]
     summed = [i for i, n in enumerate(batch) if own[i] == 1 and n != 1]
     kept = [i for i in range(len(batch)) if i not in summed]

@@ -57,10 +57,11 @@
     RIGHT(to[1] = r##i;) \
     NEXT_ROW
 
-/* Steps of the chain until `rest` are left, and something else with each. */
-#define FETCH_NEXT                                 \
-    __builtin_prefetch(next, 0, 2);                \
-    RIGHT(__builtin_prefetch(next + LANES, 0, 2);) \
+/* Steps of the chain until `rest` are left, and something else with each. What is asked for may
+ * begin within a line: the lines of the last elements are those that no neighbour has asked for. */
+#define FETCH_NEXT                                         \
+    __builtin_prefetch(next + LANES - 1, 0, 2);            \
+    RIGHT(__builtin_prefetch(next + 2 * LANES - 1, 0, 2);) \
     next += next_k;
 #define CHAIN(rows, ALSO)                                       \
     for (; k > rest; k--, row0 += a_k, row7 += a_k, b += b_k) { \

@@ -16,8 +16,8 @@ static void TYPED(copy)(int64_t k, const REAL *b, int64_t b_k, int64_t column, i
         const REAL *from = b + head;
         REAL *to = rest;
         for (int64_t i = 0; i < whole; i++, from += WIDTH, to += panel) {
-            __builtin_prefetch(from + ahead);
-            __builtin_prefetch(from + ahead + LANES);
+            __builtin_prefetch(from + ahead + LANES - 1);
+            __builtin_prefetch(from + ahead + 2 * LANES - 1);
             ((VEC *)to)[0] = ((const VEC_U *)from)[0];
             ((VEC *)to)[1] = ((const VEC_U *)from)[1];
         }
