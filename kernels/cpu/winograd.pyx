@@ -22,8 +22,8 @@ from halfwave._cpu.runtime cimport (
     HW_MAX_TILE_ROWS, Hold, View, parallel_for, past_caches, workspace_give, workspace_take,
 )
 from halfwave._cpu.winograd_domain cimport (
-    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, fetch_run, from_domain, grid_of, kernels_of, product,
-    stagger, strip_bytes, threads_of, to_domain,
+    STRIP, Domain, Grid, Kernels, Operand, end_of, fetch, fetch_run, from_domain, grid_of, kernels_of,
+    product, stagger, strip_bytes, threads_of, to_domain,
 )
 
 cdef enum:
